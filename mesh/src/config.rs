@@ -1,0 +1,240 @@
+//! What the operator tells a sidecar, over the bus and in the ConfigMap that it
+//! boots from. The higher [`SidecarConfig::generation`] wins.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable::{DurableName, Shard};
+use crate::name::{EventType, MeshName, ServiceName, SubscriptionName};
+
+/// The file in the ConfigMap.
+pub const CONFIG_FILE: &str = "config.json";
+/// The file of the bus Secret that holds the user's JWT.
+pub const JWT_FILE: &str = "user.jwt";
+/// The file of the bus Secret that holds the user's nkey seed.
+pub const SEED_FILE: &str = "user.nk";
+/// The file of the bus Secret that holds the [`MessageIdKey`](crate::message_id::MessageIdKey), in hexadecimal.
+pub const MESSAGE_ID_KEY_FILE: &str = "message-id.key";
+/// The file of the bus Secret that holds the token that deliveries carry.
+pub const TOKEN_FILE: &str = "token";
+/// The port of the sidecar's local HTTP, on loopback.
+pub const LOCAL_PORT: u16 = 3600;
+/// The port of the sidecar's probes and metrics, on the pod's address.
+pub const ADMIN_PORT: u16 = 3601;
+
+/// All that a sidecar needs to know about its service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarConfig {
+    /// Rises with every change of the rest.
+    pub generation: u64,
+    /// The service that this sidecar belongs to.
+    pub service: ServiceName,
+    /// The mesh (namespace) that it lives in.
+    pub mesh: MeshName,
+    /// Which event store the positions below belong to; absent until the
+    /// operator has seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_store: Option<StreamIdentity>,
+    /// The types that the service may publish.
+    #[serde(default)]
+    pub publishes: Vec<EventType>,
+    /// The subscriptions that the service receives.
+    #[serde(default)]
+    pub subscriptions: Vec<Subscription>,
+    /// What the sidecar logs.
+    #[serde(default)]
+    pub log_level: LogLevel,
+    /// The user's JWT, only over the bus: new permissions reach a running
+    /// sidecar long before the kubelet has updated its Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_jwt: Option<String>,
+}
+
+/// A stream that was lost and made anew has another identity: sequences of one
+/// say nothing about the other. It is the stream's creation time, RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamIdentity(pub String);
+
+/// How much a sidecar logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// Also what may fail soon.
+    Warn,
+    /// Also the milestones of its life.
+    #[default]
+    Info,
+    /// Also each event's way.
+    Debug,
+}
+
+/// One subscription as the sidecar runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// Its name.
+    pub name: SubscriptionName,
+    /// In which order its events are delivered.
+    pub ordering: Ordering,
+    /// Where to.
+    pub deliver: Deliver,
+    /// What happens to an event that fails.
+    pub retry: Retry,
+    /// What happens to an event that used up its attempts or was rejected.
+    pub dead_letter: DeadLetterPolicy,
+}
+
+impl Subscription {
+    /// The durables that it pulls from.
+    pub fn durables(&self) -> impl Iterator<Item = (Shard, DurableName)> {
+        self.ordering.shards().map(|shard| (shard, DurableName::new(&self.name, shard)))
+    }
+}
+
+/// In which order the events of a subscription are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "policy", rename_all = "camelCase")]
+pub enum Ordering {
+    /// In order per key; the durables are pinned and cover a share each.
+    Key {
+        /// How many durables; divides the number of partitions.
+        shards: u16,
+    },
+    /// None; one durable, pulled by all replicas.
+    None,
+}
+
+impl Ordering {
+    /// The shards of a subscription with this ordering.
+    pub fn shards(self) -> impl Iterator<Item = Shard> {
+        let (numbers, all) = match self {
+            Self::Key { shards } => (0..shards, None),
+            Self::None => (0..0, Some(Shard::All)),
+        };
+        numbers.map(Shard::Number).chain(all)
+    }
+}
+
+/// Where and how events are delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deliver {
+    /// The service's port on loopback.
+    pub port: u16,
+    /// The path, which starts with `/`.
+    pub path: String,
+    /// How long one attempt may take.
+    #[serde(with = "milliseconds")]
+    pub timeout: Duration,
+    /// How many events of this subscription are with the service at once, per pod.
+    pub concurrency: u16,
+}
+
+/// What happens to an event that fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How often it is tried before it becomes a dead letter.
+    pub max_attempts: u32,
+    /// The wait after the first failure.
+    #[serde(with = "milliseconds")]
+    pub initial_delay: Duration,
+    /// By how much the wait grows with each failure.
+    pub factor: u32,
+    /// The longest wait.
+    #[serde(with = "milliseconds")]
+    pub max_delay: Duration,
+}
+
+impl Retry {
+    /// The wait after failure number `attempt` (from 1), before jitter.
+    pub fn delay_after(&self, attempt: u32) -> Duration {
+        let grown = self.factor.saturating_pow(attempt.saturating_sub(1));
+        self.initial_delay.saturating_mul(grown).min(self.max_delay)
+    }
+}
+
+/// What happens to an event that used up its attempts or was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DeadLetterPolicy {
+    /// It is kept in the stream of dead letters.
+    Keep,
+    /// It is dropped.
+    Discard,
+}
+
+/// Durations travel as whole milliseconds.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry() -> Retry {
+        Retry {
+            max_attempts: 8,
+            initial_delay: Duration::from_secs(1),
+            factor: 2,
+            max_delay: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn the_wait_between_attempts_doubles_up_to_its_bound() {
+        let seconds: Vec<_> = (1..=8).map(|attempt| retry().delay_after(attempt).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(retry().delay_after(u32::MAX), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_configuration_survives_its_json_form() {
+        let config = SidecarConfig {
+            generation: 3,
+            service: "history".parse().unwrap(),
+            mesh: "shop".parse().unwrap(),
+            event_store: Some(StreamIdentity("2026-11-21T09:00:00Z".into())),
+            publishes: vec!["Viewed".parse().unwrap()],
+            subscriptions: vec![Subscription {
+                name: "history-catalog".parse().unwrap(),
+                ordering: Ordering::Key { shards: 4 },
+                deliver: Deliver {
+                    port: 8080,
+                    path: "/events/products".into(),
+                    timeout: Duration::from_secs(30),
+                    concurrency: 16,
+                },
+                retry: retry(),
+                dead_letter: DeadLetterPolicy::Keep,
+            }],
+            log_level: LogLevel::Info,
+            user_jwt: None,
+        };
+        let text = serde_json::to_string_pretty(&config).unwrap();
+        insta::assert_snapshot!(text);
+        assert_eq!(serde_json::from_str::<SidecarConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn a_field_of_a_newer_operator_does_not_stop_an_older_sidecar() {
+        let text = r#"{"generation":1,"service":"a","mesh":"m","somethingNew":true}"#;
+        assert!(serde_json::from_str::<SidecarConfig>(text).is_ok());
+    }
+}

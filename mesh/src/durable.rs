@@ -1,0 +1,94 @@
+//! Durable consumers: the operator makes them, sidecars pull from them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::SubscriptionName;
+
+/// The one priority group of a pinned durable.
+pub const PIN_GROUP: &str = "g";
+/// How long the broker waits for an acknowledgement, or a progress mark, before
+/// it delivers an event again.
+pub const ACK_WAIT: Duration = Duration::from_secs(10);
+/// How long a pin outlives the last pull of its holder. More than [`ACK_WAIT`]
+/// and two seconds: what a dead holder had then comes before newer events.
+pub const PIN_TIMEOUT: Duration = Duration::from_secs(13);
+/// How long one pull waits: at most a quarter of [`PIN_TIMEOUT`], as a pull is
+/// what renews the pin.
+pub const PULL_EXPIRES: Duration = Duration::from_secs(3);
+/// Metadata key: the uid of the EventSubscription that a durable belongs to.
+pub const OWNER_UID: &str = "murmur.dev/owner-uid";
+/// Metadata key: the name of that EventSubscription.
+pub const OWNER_NAME: &str = "murmur.dev/subscription";
+/// Metadata key: the service that receives.
+pub const OWNER_SERVICE: &str = "murmur.dev/service";
+
+/// Which part of a subscription's events a durable covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Shard {
+    /// All of them, without an order (`ordering: None`).
+    All,
+    /// The partitions of this shard, in order per key (`ordering: Key`).
+    Number(u16),
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// The name of a durable: `<subscription>-<shard>`.
+///
+/// A shard's text holds no `-`, so two subscriptions never share a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DurableName(String);
+
+impl DurableName {
+    /// The durable of one shard of a subscription.
+    pub fn new(subscription: &SubscriptionName, shard: Shard) -> Self {
+        Self(format!("{subscription}-{shard}"))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DurableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_subscriptions_never_share_a_durable() {
+        let plain: SubscriptionName = "a".parse().unwrap();
+        let tricky: SubscriptionName = "a-0".parse().unwrap();
+        let names = [
+            (&plain, Shard::Number(0)),
+            (&plain, Shard::All),
+            (&tricky, Shard::Number(0)),
+            (&tricky, Shard::All),
+        ]
+        .map(|(name, shard)| DurableName::new(name, shard).to_string());
+        assert_eq!(names, ["a-0", "a-all", "a-0-0", "a-0-all"]);
+    }
+
+    #[test]
+    fn a_pin_outlives_the_ack_wait_and_is_renewed_four_times() {
+        assert!(PIN_TIMEOUT > ACK_WAIT + Duration::from_secs(2));
+        assert!(PULL_EXPIRES * 4 <= PIN_TIMEOUT);
+    }
+}

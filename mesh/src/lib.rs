@@ -1,0 +1,24 @@
+//! The contract on the bus, in one place.
+//!
+//! Everything that two parts of Murmur must agree on lives here: what an event
+//! is and how it travels ([`event`], [`wire`]), what things are called
+//! ([`name`], [`subject`], [`durable`], [`stream`]), how an event finds its
+//! partition ([`partition`]) and its message id ([`message_id`]), and what the
+//! operator tells a sidecar ([`config`]) and hears from it ([`report`]).
+//! No other crate formats a subject, a stream or a durable name.
+//!
+//! Pure: it knows neither Kubernetes nor an async runtime nor a NATS client.
+
+pub mod config;
+pub mod durable;
+pub mod event;
+pub mod message_id;
+pub mod name;
+pub mod partition;
+pub mod report;
+pub mod stream;
+pub mod subject;
+pub mod wire;
+
+pub use event::Event;
+pub use name::{EventType, MeshName, ServiceName, SubscriptionName};

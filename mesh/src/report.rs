@@ -1,0 +1,38 @@
+//! What a sidecar tells the operator about itself: core NATS, not stored, sent
+//! when something changes and at least every [`INTERVAL`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::SubscriptionName;
+
+/// The longest time between two reports of a live sidecar.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+/// Without a report for this long, a pod's last one no longer counts.
+pub const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// One pod's report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The pod.
+    pub pod: String,
+    /// The sidecar's version.
+    pub version: String,
+    /// The generation of the configuration that it runs with.
+    pub generation: u64,
+    /// Its subscriptions; at most 64 are reported.
+    pub subscriptions: Vec<SubscriptionReport>,
+}
+
+/// One subscription as one pod sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionReport {
+    /// Its name.
+    pub name: SubscriptionName,
+    /// Why nothing is being delivered, as a sentence; `None` while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+}

@@ -1,0 +1,159 @@
+//! Subjects: where each kind of message goes. NATS separates tokens by `.`,
+//! `*` matches one token and `>` the rest, so every part is encoded first.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::durable::DurableName;
+use crate::name::{EventType, ServiceName, SubscriptionName};
+use crate::partition::Partition;
+use crate::stream;
+
+/// Everything but letters, digits, `-`, `_` and the dots of a type is
+/// percent-encoded: none of the rest could then be a wildcard or a separator.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+fn encoded(event_type: &EventType) -> String {
+    utf8_percent_encode(event_type.as_str(), ENCODED).to_string()
+}
+
+/// Where an event is stored: `events.<service>.<partition>.<type>`.
+pub fn event(service: &ServiceName, partition: Partition, event_type: &EventType) -> String {
+    event_filter(Some(service), Some(partition), event_type)
+}
+
+/// The filter for events of one type, from one service or any (`None`), in one
+/// partition or all.
+pub fn event_filter(
+    from: Option<&ServiceName>,
+    partition: Option<Partition>,
+    event_type: &EventType,
+) -> String {
+    let from = from.map_or("*", ServiceName::as_str);
+    let event_type = utf8_percent_encode(event_type.as_str(), ENCODED);
+    match partition {
+        Some(partition) => format!("events.{from}.{}.{event_type}", partition.number()),
+        None => format!("events.{from}.*.{event_type}"),
+    }
+}
+
+/// The service and type of an event's subject, if it is one.
+pub fn parse_event(subject: &str) -> Option<(ServiceName, EventType)> {
+    let mut parts = subject.splitn(4, '.');
+    if parts.next()? != "events" {
+        return None;
+    }
+    let service = parts.next()?.parse().ok()?;
+    parts.next()?.parse::<u16>().ok()?;
+    let event_type = percent_decode_str(parts.next()?).decode_utf8().ok()?.parse().ok()?;
+    Some((service, event_type))
+}
+
+/// What a service must be allowed to publish to for one of its types.
+pub fn publish_permission(service: &ServiceName, event_type: &EventType) -> String {
+    format!("events.{service}.*.{}", encoded(event_type))
+}
+
+/// The dead letter of one event of one subscription: a subject of its own, so
+/// that storing it twice can be refused (expected last subject sequence 0).
+pub fn dead_letter(
+    service: &ServiceName,
+    subscription: &SubscriptionName,
+    shard: Shard,
+    stream_sequence: u64,
+) -> String {
+    format!("dead.{service}.{subscription}.{shard}.{stream_sequence}")
+}
+
+/// All dead letters of one subscription.
+pub fn dead_letters_of(service: &ServiceName, subscription: &SubscriptionName) -> String {
+    format!("dead.{service}.{subscription}.>")
+}
+
+/// A shard's token in a dead letter's subject.
+pub type Shard = crate::durable::Shard;
+
+/// The last configuration of a service.
+pub fn config(service: &ServiceName) -> String {
+    format!("config.{service}")
+}
+
+/// What one pod of a service reports (core NATS, not stored).
+pub fn report(service: &ServiceName, pod: &str) -> String {
+    format!("report.{service}.{pod}")
+}
+
+/// What a service must be allowed to publish its pods' reports to.
+pub fn report_permission(service: &ServiceName) -> String {
+    format!("report.{service}.*")
+}
+
+/// The reports of all services.
+pub const ALL_REPORTS: &str = "report.*.*";
+
+/// The JetStream API request for the last configuration of a service
+/// (direct get of the last message of a subject, nats-server 2.9 and later).
+pub fn config_request(service: &ServiceName) -> String {
+    format!("$JS.API.DIRECT.GET.{}.{}", stream::CONFIG, config(service))
+}
+
+/// Requests that the holder of a durable must be allowed to make: to pull, to
+/// look it up (async-nats does so when it reconnects), to give up its pin and
+/// to acknowledge, in today's layout of the ack subject and in the next one
+/// (`js_ack_fc_v2` of nats-server).
+pub fn durable_permissions(durable: &DurableName) -> [String; 5] {
+    let stream = stream::EVENTS;
+    [
+        format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"),
+        format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"),
+        format!("$JS.API.CONSUMER.UNPIN.{stream}.{durable}"),
+        format!("$JS.ACK.{stream}.{durable}.>"),
+        format!("$JS.ACK.*.*.{stream}.{durable}.>"),
+    ]
+}
+
+/// The request by which the holder of a pinned durable gives its pin up
+/// (nats-server 2.11 and later).
+pub fn unpin_request(durable: &DurableName) -> String {
+    format!("$JS.API.CONSUMER.UNPIN.{}.{durable}", stream::EVENTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn service() -> ServiceName {
+        "products".parse().unwrap()
+    }
+
+    #[test]
+    fn an_events_subject_matches_the_published_vectors() {
+        let vectors = [
+            ("ProductCreated", "5", "events.products.50.ProductCreated"),
+            ("com.example.product.created.v1", "user-1", "events.products.9.com.example.product.created.v1"),
+            ("größe", "1", "events.products.24.gr%C3%B6%C3%9Fe"),
+            ("a b*>", "1", "events.products.24.a%20b%2A%3E"),
+            ("100%", "1", "events.products.24.100%25"),
+        ];
+        for (event_type, key, subject) in vectors {
+            assert_eq!(event(&service(), Partition::of(key), &event_type.parse().unwrap()), subject);
+        }
+    }
+
+    #[test]
+    fn a_filter_without_service_and_partition_has_wildcards() {
+        let event_type = "ProductCreated".parse().unwrap();
+        assert_eq!(event_filter(None, None, &event_type), "events.*.*.ProductCreated");
+    }
+
+    proptest! {
+        #[test]
+        fn every_valid_type_survives_the_way_through_a_subject(text in "[^.\\p{Cc}]{1,20}(\\.[^.\\p{Cc}]{1,20}){0,3}") {
+            let event_type: EventType = text.parse().unwrap();
+            let subject = event(&service(), Partition::of("x"), &event_type);
+            prop_assert!(subject.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>'));
+            prop_assert!(subject.split('.').all(|token| !token.is_empty()));
+            prop_assert_eq!(parse_event(&subject), Some((service(), event_type)));
+        }
+    }
+}
