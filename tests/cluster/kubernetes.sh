@@ -12,14 +12,9 @@ prepare() {
   local theirs; theirs=$(cd / && go mod download -json "k8s.io/kubernetes@$K8S_VERSION" | sed -n 's/^\t"GoMod": "\(.*\)",$/\1/p')
   # without their replace lines, which point into the source tree
   sed -e 's|^module .*|module build/kubernetes|' -e '/^replace (/,/^)/d' -e '/^replace /d' "$theirs" >go.mod
-  grep -oE '^\s+k8s\.io/[a-z-]+ v0\.0\.0$' go.mod | while read -r module _; do
+  grep -oE '^\s+k8s\.io/[a-z-]+ v0\.0\.0$' "$theirs" | while read -r module _; do
     printf 'replace %s => %s %s\n' "$module" "$module" "$staging"
-  done >replaces
-  # modules that only our import of theirs brings in are found here too
-  for module in sample-apiserver sample-cli-plugin sample-controller; do
-    grep -q "k8s.io/$module " replaces || printf 'replace k8s.io/%s => k8s.io/%s %s\n' "$module" "$module" "$staging"
-  done >>replaces
-  cat replaces >>go.mod
+  done >>go.mod
   go mod edit -require "k8s.io/kubernetes@$K8S_VERSION" go.mod
   touch ready
 }

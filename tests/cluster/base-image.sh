@@ -1,0 +1,23 @@
+#!/bin/bash
+# base-image.sh [IMAGE PACKAGE...]: a local Docker image of Debian bookworm with these packages, for images that need
+# more than a static binary where no registry can be reached. Quick when it is there already.
+# Default: murmur-base/python:3 with python3-minimal and the standard library, sqlite3 included.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+[ $# -gt 0 ] || set -- murmur-base/python:3 python3-minimal libpython3-stdlib
+[ $# -gt 1 ] || fail 'usage: base-image.sh [IMAGE PACKAGE...]'
+image=$1; shift
+"$HERE/dockerd.sh"
+
+recipe=$(printf '%s\n' "$@" "$(cat "$HERE/debian.sh")" | sha256sum | cut -c1-16)
+[ "$(docker image inspect -f '{{index .Config.Labels "recipe"}}' "$image" 2>/dev/null)" != "$recipe" ] || exit 0
+
+build() {
+  local tar=$WORK/base-$recipe.tar
+  "$HERE/debian.sh" "$tar" "$@"
+  docker import --change "LABEL recipe=$recipe" --change 'CMD ["/bin/sh"]' \
+    --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$tar" "$image"
+  rm "$tar"
+}
+step "image $image from Debian's packages" build "$@"

@@ -1,0 +1,3 @@
+module murmur.dev/probe
+
+go 1.24

@@ -1,0 +1,54 @@
+#!/bin/bash
+# up.sh: a kind cluster (CLUSTER, default murmur; NODES, default 1) and its kubeconfig in the cache. One that is there
+# and healthy is kept. Where kind's own node image cannot be had, one is built from packages.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+k() { kubectl --context "kind-$CLUSTER" --request-timeout=10s "$@"; }
+nodes() { kind get nodes -q --name "$CLUSTER" | grep -c . || true; }
+# every node is Ready, and there are as many as were asked for (if somebody asked)
+healthy() {
+  [ "$(k get nodes --no-headers 2>/dev/null | grep -cw Ready)" = "${NODES:-$(nodes)}" ]
+}
+# a machine that is busy, or has just started the nodes again, gets a while
+heals() {
+  kind get nodes -q --name "$CLUSTER" | xargs docker start >/dev/null
+  kind export kubeconfig -q --name "$CLUSTER"
+  local n; for ((n = 0; n < 20; n++)); do healthy && return; sleep 2; done; return 1
+}
+pods_ready() {
+  k -n kube-system rollout status deployment/coredns --timeout=120s
+  k -n local-path-storage rollout status deployment/local-path-provisioner --timeout=120s
+}
+tell() {
+  echo "cluster $CLUSTER: $(nodes) node(s), $1, after $SECONDS s"
+  echo "export KUBECONFIG=$KUBECONFIG"
+}
+
+"$HERE/dockerd.sh"
+"$HERE/tools.sh" kind kubectl
+
+# containers of a Docker that reaches no registry are kept inside, each time: the rule does not outlive a restart
+contained() { "$HERE/registry.sh" || "$HERE/contain.sh"; }
+
+if [ "$(nodes)" -gt 0 ]; then
+  contained
+  if [ "$(nodes)" = "${NODES:-$(nodes)}" ] && { healthy || heals; }; then tell kept; exit; fi
+  step "delete the cluster $CLUSTER, which is not what was asked for" kind delete cluster --name "$CLUSTER"
+fi
+
+image=$KIND_NODE_IMAGE
+if ! docker image inspect "$image" >/dev/null 2>&1; then
+  if "$HERE/registry.sh"; then
+    step "pull $image" docker pull "$image"
+  else
+    "$HERE/contain.sh"
+    exec 7>&1                       # its progress goes on, its last line is the image
+    image=$("$HERE/node-image.sh" | tee /dev/fd/7 | tail -1)
+  fi
+fi
+"$HERE/kind-config.sh" "${NODES:-1}" >"$WORK/kind.yaml"
+step "create the cluster $CLUSTER" kind create cluster --name "$CLUSTER" --image "$image" --config "$WORK/kind.yaml" --wait 180s
+step 'storage classes' k apply -f "$HERE/storageclass.yaml"
+step "the cluster's own pods" pods_ready
+tell new
