@@ -1,0 +1,3 @@
+module murmur.dev/e2e/probe
+
+go 1.24

@@ -1,0 +1,69 @@
+//! The commands that a user would type, run for real.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// The folder in which `make cluster` keeps its tools and its kubeconfig.
+///
+/// # Errors
+/// When neither `MURMUR_CACHE` nor a home folder is known.
+pub fn cache() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("MURMUR_CACHE") {
+        return Ok(path.into());
+    }
+    if let Some(path) = std::env::var_os("XDG_CACHE_HOME") {
+        return Ok(PathBuf::from(path).join("murmur"));
+    }
+    let home = std::env::var_os("HOME").context("neither MURMUR_CACHE nor HOME is set")?;
+    Ok(PathBuf::from(home).join(".cache/murmur"))
+}
+
+/// The kubeconfig of the cluster under test.
+///
+/// # Errors
+/// When it is not there.
+pub fn kubeconfig() -> Result<PathBuf> {
+    let path = match std::env::var_os("MURMUR_TEST_KUBECONFIG") {
+        Some(path) => path.into(),
+        None => cache()?.join("kubeconfig"),
+    };
+    if !path.exists() {
+        bail!("no kubeconfig at {}: run `make cluster`, or set MURMUR_TEST_KUBECONFIG", path.display());
+    }
+    Ok(path)
+}
+
+/// Runs kubectl or helm with `input` on its standard input; gives what it prints.
+///
+/// # Errors
+/// When it ends with a failure; what it said is in the error.
+pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String> {
+    let path = std::env::join_paths(
+        std::iter::once(cache()?.join("bin"))
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    )?;
+    let mut child = Command::new(program)
+        .args(args)
+        .env("PATH", path)
+        .env("KUBECONFIG", kubeconfig()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| {
+            format!("could not start {program}; `tests/cluster/tools.sh {program}` installs it")
+        })?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    if !output.status.success() {
+        bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,136 @@
+//! A mesh of a test's own: a namespace, and what the test applies to it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::command;
+use crate::probe::Probe;
+use crate::wait::eventually;
+
+/// How long a service may take until it is ready on a busy machine.
+pub const READY: Duration = Duration::from_secs(120);
+
+/// A namespace that only one test uses.
+pub struct TestMesh {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The namespace's name.
+    pub namespace: String,
+}
+
+impl TestMesh {
+    /// Makes a namespace whose name begins with `e2e-<name>`, under Pod
+    /// Security `restricted`.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn create(name: &str) -> Result<Self> {
+        let cluster = Cluster::connect().await?;
+        let namespace = format!("e2e-{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
+        let object: Namespace = serde_json::from_value(json!({"metadata": {
+            "name": namespace,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted", "murmur.dev/e2e": "true"},
+        }}))?;
+        Api::all(cluster.client.clone()).create(&PostParams::default(), &object).await?;
+        Ok(Self { cluster, namespace })
+    }
+
+    /// Applies YAML, as a user does.
+    ///
+    /// # Errors
+    /// What kubectl says.
+    pub async fn apply(&self, yaml: &str) -> Result<()> {
+        command::run("kubectl", &["apply", "-n", &self.namespace, "-f", "-"], yaml).await?;
+        Ok(())
+    }
+
+    /// Runs kubectl in this namespace.
+    ///
+    /// # Errors
+    /// What kubectl says.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        command::run("kubectl", &[&["-n", &self.namespace], args].concat(), "").await
+    }
+
+    /// The API of one of Murmur's kinds, as untyped objects: what a user sees.
+    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("murmur.dev", "v1alpha1", kind));
+        Api::namespaced_with(self.cluster.client.clone(), &self.namespace, &resource)
+    }
+
+    /// A condition of an object: its status, reason and message.
+    ///
+    /// # Errors
+    /// When the object is not there.
+    pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> Result<Option<Condition>> {
+        let object = self.api(kind).get(name).await?;
+        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+        let found = conditions.into_iter().flatten().find(|found| found["type"] == condition);
+        Ok(found.map(|found| Condition {
+            status: text(&found["status"]),
+            reason: text(&found["reason"]),
+            message: text(&found["message"]),
+        }))
+    }
+
+    /// Waits until a condition has a status; gives it.
+    ///
+    /// # Errors
+    /// When it has not within `limit`.
+    pub async fn wait_for(
+        &self,
+        kind: &str,
+        name: &str,
+        condition: &str,
+        status: &str,
+        limit: Duration,
+    ) -> Result<Condition> {
+        eventually(&format!("{kind} {name}: {condition} is {status}"), limit, || async {
+            let found = self.condition(kind, name, condition).await?.context("no such condition")?;
+            if found.status == status { Ok(Some(found)) } else { anyhow::bail!("{found:?}") }
+        })
+        .await
+    }
+
+    /// Waits until a service is ready; gives the way to its probe.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn ready(&self, service: &str) -> Result<Probe> {
+        self.wait_for("Microservice", service, "Ready", "True", READY).await?;
+        Ok(Probe::new(self.cluster.clone(), &self.namespace, service))
+    }
+
+    /// Deletes the namespace; called at the end of a test that passed, so that
+    /// a failed one leaves its traces.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn delete(self) -> Result<()> {
+        let api: Api<Namespace> = Api::all(self.cluster.client);
+        api.delete(&self.namespace, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}
+
+/// A condition as a user sees it.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Its reason, one word.
+    pub reason: String,
+    /// Its message, a sentence.
+    pub message: String,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,90 @@
+//! What happens when a part of Murmur itself goes away. These tests disturb
+//! everyone on the cluster, so they run one after another.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use http::StatusCode;
+use murmur_e2e::cluster::SYSTEM;
+use murmur_e2e::{TestMesh, command, eventually, yaml};
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// The bundled broker of the release `murmur`.
+const BROKER: &str = "statefulset/murmur-nats";
+
+async fn system(args: &[&str]) -> Result<String> {
+    command::run("kubectl", &[&["-n", SYSTEM], args].concat(), "").await
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_and_starts_costs_no_event_that_was_acknowledged() -> Result<()> {
+    let mesh = TestMesh::create("broker").await?;
+    mesh.apply(
+        &[yaml::publisher("a"), yaml::service("b", ""), yaml::subscription("b-ticks", "b", "")].concat(),
+    )
+    .await?;
+    let (a, b) = (mesh.ready("a").await?, mesh.ready("b").await?);
+    a.start_load("http://localhost:8080/emit", "t", 3000, 100, 20).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    system(&["scale", BROKER, "--replicas=0"]).await?;
+    let (_, body) = eventually("publishing answers 503", SOON, || async {
+        let answer = a.publish("Tick", "while-away", "").await?;
+        Ok((answer.0 == StatusCode::SERVICE_UNAVAILABLE).then_some(answer))
+    })
+    .await?;
+    ensure!(body["outcome"] == "notStored" && body["id"] == "while-away", "{body}");
+    // A broker outage stops no service.
+    mesh.wait_for("Microservice", "a", "BusReady", "False", SOON).await?;
+    let pods = mesh
+        .kubectl(&["get", "deployment", "a", "b", "-o", "jsonpath={.items[*].status.readyReplicas}"])
+        .await?;
+    ensure!(pods == "1 1", "ready replicas: {pods}");
+
+    system(&["scale", BROKER, "--replicas=1"]).await?;
+    system(&["rollout", "status", BROKER, "--timeout=120s"]).await?;
+    eventually("publishing works again", SOON, || async {
+        Ok((a.publish("Tick", "after", "").await?.0 == StatusCode::OK).then_some(()))
+    })
+    .await?;
+    let mut wanted = a.finish_load(SOON).await?.acked;
+    wanted.push("after".to_owned());
+    ensure!(wanted.len() > 300, "only {} events were acknowledged", wanted.len());
+    b.receives(&wanted, SOON).await?;
+    mesh.wait_for("Microservice", "a", "BusReady", "True", SOON).await?;
+    mesh.delete().await
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_in_the_middle_leaves_nothing_half_done() -> Result<()> {
+    let mesh = TestMesh::create("killed").await?;
+    let names: Vec<_> = (0..6).map(|n| format!("s{n}")).collect();
+    let yaml: String = names
+        .iter()
+        .flat_map(|name| [yaml::publisher(name), yaml::subscription(&format!("{name}-ticks"), name, "")])
+        .collect();
+    mesh.apply(&yaml).await?;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        system(&[
+            "delete",
+            "pod",
+            "-l",
+            "app.kubernetes.io/component=operator",
+            "--grace-period=0",
+            "--force",
+        ])
+        .await?;
+    }
+    for name in &names {
+        mesh.wait_for("Microservice", name, "Ready", "True", Duration::from_secs(180)).await?;
+        mesh.wait_for("EventSubscription", &format!("{name}-ticks"), "Ready", "True", SOON).await?;
+    }
+    let first = mesh.ready("s0").await?;
+    ensure!(first.publish("Tick", "t", "").await?.0 == StatusCode::OK);
+    for name in &names {
+        mesh.ready(name).await?.receives(&["t".to_owned()], SOON).await?;
+    }
+    mesh.delete().await
+}
