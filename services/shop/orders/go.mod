@@ -1,0 +1,3 @@
+module murmur.dev/shop/orders
+
+go 1.24

@@ -1,0 +1,3 @@
+module murmur.dev/shop/products
+
+go 1.24

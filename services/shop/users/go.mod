@@ -1,0 +1,3 @@
+module murmur.dev/shop/users
+
+go 1.24
