@@ -10,7 +10,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
 . tests/cluster/env.sh
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export MURMUR_CACHE=$CACHE
 

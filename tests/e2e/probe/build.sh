@@ -4,7 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=tests/cluster/env.sh
 . ../../cluster/env.sh
-cd "$(dirname "${BASH_SOURCE[0]}")"
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$context/probe" .

@@ -4,23 +4,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use murmur_test_support::tools::cache;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-
-/// The folder in which `make cluster` keeps its tools and its kubeconfig.
-///
-/// # Errors
-/// When neither `MURMUR_CACHE` nor a home folder is known.
-pub fn cache() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("MURMUR_CACHE") {
-        return Ok(path.into());
-    }
-    if let Some(path) = std::env::var_os("XDG_CACHE_HOME") {
-        return Ok(PathBuf::from(path).join("murmur"));
-    }
-    let home = std::env::var_os("HOME").context("neither MURMUR_CACHE nor HOME is set")?;
-    Ok(PathBuf::from(home).join(".cache/murmur"))
-}
 
 /// The kubeconfig of the cluster under test.
 ///

@@ -1,0 +1,114 @@
+//! A nats-server with JetStream of a test's own.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::tools::program;
+
+/// A running nats-server on a port of its own; killed, by its id, when dropped.
+pub struct Broker {
+    port: u16,
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// Starts one with `configuration` appended to its own (listen address and
+    /// JetStream's folder), in nats-server's configuration language.
+    ///
+    /// # Errors
+    /// When nats-server is missing or does not come up within 10 s.
+    pub async fn start(configuration: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}\n{} }}\n{configuration}\n",
+            folder.path().join("jetstream"),
+            // The last one wins, so that a test may set another.
+            if configuration.contains("sync_interval") { "" } else { "sync_interval: 2m" },
+        );
+        std::fs::write(folder.path().join("nats.conf"), text)?;
+        let mut broker = Self { port, folder, child: None };
+        broker.resume().await?;
+        Ok(broker)
+    }
+
+    /// Starts it again after [`Broker::kill`], with the same data and port.
+    ///
+    /// # Errors
+    /// When it does not come up within 10 s.
+    pub async fn resume(&mut self) -> Result<()> {
+        let log = std::fs::File::create(self.folder.path().join("log"))?;
+        let child = Command::new(program("nats-server")?)
+            .arg("-c")
+            .arg(self.folder.path().join("nats.conf"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("could not start nats-server")?;
+        self.child = Some(child);
+        for _ in 0..200 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        bail!("nats-server did not come up within 10 s: {log}")
+    }
+
+    /// Kills it without a warning (SIGKILL); its data stays.
+    ///
+    /// # Errors
+    /// When there is no process to wait for.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal, such as STOP and CONT.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_raw(self.pid()?).context("no process id")?, signal)?;
+        Ok(())
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pid(&self) -> Result<i32> {
+        let id = self.child.as_ref().and_then(Child::id).context("nats-server is not running")?;
+        Ok(i32::try_from(id)?)
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The folder of its configuration, log and data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// When the machine has none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

@@ -1,0 +1,7 @@
+//! Real servers for tests and benchmarks: no test of ours talks to a mock of a
+//! broker or of Kubernetes.
+
+pub mod broker;
+pub mod tools;
+
+pub use broker::Broker;
