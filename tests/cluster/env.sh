@@ -19,6 +19,7 @@ WORK=$CACHE/work          # what building leaves behind; may be deleted
 STATE=$CACHE/state        # the private dockerd, and answers that are asked for often
 CLUSTER=${CLUSTER:-murmur}
 mkdir -p "$BIN" "$WORK/logs" "$STATE"
+export GOWORK=off                             # nothing here belongs to a workspace around it
 export PATH=$BIN:$PATH:/usr/sbin:/sbin
 export KUBECONFIG=$CACHE/kubeconfig
 export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0}   # the classic builder needs no image of its own

@@ -1,13 +1,14 @@
 #!/bin/bash
-# node-image.sh: builds kind's node image without a registry, from Debian's packages and Go modules, and prints its
-# name as the last line. The name bears a hash of the recipe: quick when that image is there.
+# node-image.sh          builds kind's node image without a registry, from Debian's packages and Go modules
+# node-image.sh --name   prints its name, which bears a hash of the recipe: an image of that name is not built again
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 recipe=$( (cd "$HERE" && cat debian.sh node-image.sh node-rootfs.sh node-images.sh coredns/main.go podnet/*.go podnet/go.mod
   echo "$KIND_VERSION $K8S_VERSION $ETCD_VERSION $COREDNS_VERSION $LOCAL_PATH_VERSION") | sha256sum | cut -c1-10)
 image=murmur-base/node:$K8S_VERSION-$recipe
-if docker image inspect "$image" >/dev/null 2>&1; then echo "$image"; exit; fi
+if [ "${1:-}" = --name ]; then echo "$image"; exit; fi
+! docker image inspect "$image" >/dev/null 2>&1 || exit 0
 
 "$HERE/packages.sh" mmdebstrap=mmdebstrap gcc=gcc jq=jq
 "$HERE/tools.sh" kubelet kubeadm kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy \
@@ -39,4 +40,3 @@ step 'root file system of the node' "$HERE/node-rootfs.sh" "$rootfs"
 step "images of the cluster's own pods" "$HERE/node-images.sh"
 step "node image $image" assemble
 rm -rf "$WORK/node" "$WORK/images" "$WORK/image"
-echo "$image"

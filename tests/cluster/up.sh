@@ -43,8 +43,8 @@ if ! docker image inspect "$image" >/dev/null 2>&1; then
     step "pull $image" docker pull "$image"
   else
     "$HERE/contain.sh"
-    exec 7>&1                       # its progress goes on, its last line is the image
-    image=$("$HERE/node-image.sh" | tee /dev/fd/7 | tail -1)
+    "$HERE/node-image.sh"
+    image=$("$HERE/node-image.sh" --name)
   fi
 fi
 "$HERE/kind-config.sh" "${NODES:-1}" >"$WORK/kind.yaml"
