@@ -1,0 +1,85 @@
+//! What the durables of a mesh look like, read for all of them at once.
+
+use std::collections::BTreeMap;
+
+use async_nats::Client;
+use murmur_mesh::durable::{OWNER_NAME, OWNER_UID};
+use murmur_mesh::stream;
+use serde_json::{Value, json};
+
+use super::error::BusError;
+use super::request::jetstream;
+
+/// The most durables of one mesh that are read: 5 times the server's default limit.
+const LIMIT: usize = 5_000;
+
+/// One durable as the broker showed it last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumer {
+    /// Its configuration, as the JetStream API has it.
+    pub config: Value,
+    /// How far it is.
+    pub position: Position,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// How far a durable is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Events not yet acknowledged: those never delivered and those that are out.
+    pub pending: u64,
+    /// All events of the stream up to this sequence that concern it are done.
+    pub ack_floor: u64,
+    /// The last sequence that was delivered.
+    pub delivered: u64,
+}
+
+impl Consumer {
+    /// Reads an answer about a consumer.
+    pub(super) fn read(info: &Value) -> Option<(String, Self)> {
+        let number = |value: &Value| value.as_u64().unwrap_or_default();
+        let position = Position {
+            pending: number(&info["num_pending"]).saturating_add(number(&info["num_ack_pending"])),
+            ack_floor: number(&info["ack_floor"]["stream_seq"]),
+            delivered: number(&info["delivered"]["stream_seq"]),
+        };
+        let consumer = Self {
+            config: info["config"].clone(),
+            position,
+            paused: info["paused"].as_bool().unwrap_or_default(),
+        };
+        Some((info["name"].as_str()?.to_owned(), consumer))
+    }
+
+    /// The uid of the EventSubscription that it belongs to.
+    pub fn owner_uid(&self) -> Option<&str> {
+        self.config["metadata"][OWNER_UID].as_str()
+    }
+
+    /// The name of that EventSubscription.
+    pub fn owner_name(&self) -> Option<&str> {
+        self.config["metadata"][OWNER_NAME].as_str()
+    }
+}
+
+/// The durables of a mesh by name.
+pub type Consumers = BTreeMap<String, Consumer>;
+
+/// Reads all durables of the event store, page by page.
+pub(super) async fn list(client: &Client) -> Result<Consumers, BusError> {
+    let mut consumers = Consumers::new();
+    let request = format!("CONSUMER.LIST.{}", stream::EVENTS);
+    let mut offset = 0;
+    while offset < LIMIT {
+        let page = jetstream(client, &request, &json!({"offset": offset})).await?;
+        let found = page["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        offset += found.len();
+        consumers.extend(found.iter().filter_map(Consumer::read));
+        let total = page["total"].as_u64().unwrap_or_default();
+        if found.is_empty() || offset as u64 >= total {
+            break;
+        }
+    }
+    Ok(consumers)
+}

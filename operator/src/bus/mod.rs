@@ -1,0 +1,33 @@
+//! Everything that the operator does on NATS.
+//!
+//! One connection to the system account pushes accounts; per mesh one
+//! [`actor`](mesh) with an administrator's connection keeps the streams, reads
+//! what the durables have done and hears the sidecars' reports. All of it is
+//! bounded in number, size and time, and NATS being away is a state with a
+//! cause, not an error that stops anything else.
+
+mod changes;
+mod connect;
+mod consumers;
+mod dead_letters;
+mod durables;
+mod error;
+mod mesh;
+mod registry;
+mod reports;
+mod request;
+mod service_config;
+mod streams;
+mod sweep;
+mod system;
+
+pub use consumers::{Consumer, Consumers, Position};
+pub use durables::{Wanted, ensure as ensure_durable};
+pub use error::BusError;
+pub use mesh::{Mesh, MeshState, Observed, Ready};
+pub use changes::{Changed, Changes};
+pub use registry::{MeshError, Meshes};
+pub use reports::{Delivery, Reports};
+pub use service_config::{Published, publish_config, read_config};
+pub use sweep::Sweep;
+pub use system::SystemConnection;

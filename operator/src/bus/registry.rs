@@ -1,0 +1,134 @@
+//! The meshes that this operator serves: one task each, from the first object
+//! in a namespace until the last one is gone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use super::changes::Changes;
+use super::error::BusError;
+use super::mesh::{Actor, Mesh};
+use super::sweep::Sweep;
+use super::system::SystemConnection;
+use crate::trust::{TrustError, load_account};
+
+/// The most meshes of one operator: one connection each.
+const LIMIT: usize = 1_000;
+
+/// Why a mesh cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// Its keys are not there.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// There are too many.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+struct Entry {
+    mesh: Arc<Mesh>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // The task's connection closes with it.
+        self.task.abort();
+    }
+}
+
+/// All meshes, by namespace.
+pub struct Meshes {
+    client: kube::Client,
+    namespace: String,
+    url: String,
+    system: Arc<SystemConnection>,
+    changes: Changes,
+    sweep: Sweep,
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+impl Meshes {
+    /// No meshes yet.
+    pub fn new(
+        client: kube::Client,
+        namespace: String,
+        url: String,
+        system: SystemConnection,
+        sweep: Sweep,
+    ) -> Self {
+        Self {
+            client,
+            namespace,
+            url,
+            system: Arc::new(system),
+            changes: Changes::new(),
+            sweep,
+            entries: Mutex::default(),
+        }
+    }
+
+    /// News from the bus.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The mesh of a namespace, started if this is the first time that it is
+    /// asked for; its streams are as planned from now on.
+    ///
+    /// # Errors
+    /// When its keys can be neither read nor made, or there are too many meshes.
+    pub async fn mesh(&self, name: &str, streams: Vec<Value>) -> Result<Arc<Mesh>, MeshError> {
+        if let Some(entry) = self.entries.lock().await.get(name) {
+            entry.mesh.plan_streams(streams);
+            return Ok(entry.mesh.clone());
+        }
+        // Not under the lock: the API server may take its time.
+        let account = load_account(&self.client, &self.namespace, name).await?;
+        let mut entries = self.entries.lock().await;
+        if let Some(entry) = entries.get(name) {
+            return Ok(entry.mesh.clone());
+        }
+        if entries.len() >= LIMIT {
+            return Err(BusError::TooManyMeshes(LIMIT).into());
+        }
+        let actor = Actor::new(
+            name.to_owned(),
+            account,
+            streams,
+            self.url.clone(),
+            self.system.clone(),
+            self.changes.clone(),
+            self.sweep.clone(),
+        );
+        let mesh = actor.mesh();
+        entries.insert(name.to_owned(), Entry { mesh: mesh.clone(), task: tokio::spawn(actor.run()) });
+        tracing::info!(mesh = name, "serving a mesh");
+        Ok(mesh)
+    }
+
+    /// How many meshes are served.
+    pub async fn len(&self) -> usize {
+        self.entries.lock().await.len()
+    }
+
+    /// Whether none is served.
+    pub async fn is_empty(&self) -> bool {
+        self.len().await == 0
+    }
+
+    /// Stops serving the meshes that are not among `live`.
+    pub async fn retain(&self, live: &HashSet<String>) {
+        self.entries.lock().await.retain(|name, _| {
+            let keep = live.contains(name);
+            if !keep {
+                tracing::info!(mesh = name, "no longer serving a mesh: nothing is left in its namespace");
+            }
+            keep
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! What the sidecars of a mesh say about themselves.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use murmur_mesh::report::{Report, STALE_AFTER};
+
+/// The most pods of one mesh whose reports are kept; further ones are ignored
+/// until others have gone silent.
+const LIMIT: usize = 10_000;
+
+/// The last report of each pod, by service and pod.
+#[derive(Debug, Default)]
+pub struct Reports {
+    pods: BTreeMap<(String, String), (Instant, Report)>,
+}
+
+/// What the pods of a service say about a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// No pod has said anything about it lately.
+    Unknown,
+    /// At least one pod delivers.
+    Delivering,
+    /// Every pod that reports holds it, for this cause.
+    Held(String),
+}
+
+impl Reports {
+    /// Takes in a message of a report's subject. Returns the service when what
+    /// it says about a subscription is news.
+    pub(super) fn take(&mut self, subject: &str, payload: &[u8], now: Instant) -> Option<String> {
+        self.pods.retain(|_, (at, _)| now.duration_since(*at) < STALE_AFTER);
+        let mut tokens = subject.split('.').skip(1);
+        let key = (tokens.next()?.to_owned(), tokens.next()?.to_owned());
+        let report: Report = serde_json::from_slice(payload).ok()?;
+        if self.pods.len() >= LIMIT && !self.pods.contains_key(&key) {
+            return None;
+        }
+        let service = key.0.clone();
+        let before = self.pods.insert(key, (now, report.clone()));
+        let news = before.is_none_or(|(_, before)| before.subscriptions != report.subscriptions);
+        news.then_some(service)
+    }
+
+    /// What the pods of `service` say about `subscription`.
+    pub fn delivery(&self, service: &str, subscription: &str, now: Instant) -> Delivery {
+        let mut delivery = Delivery::Unknown;
+        for ((_, pod), (at, report)) in self.of(service) {
+            if now.duration_since(*at) >= STALE_AFTER {
+                continue;
+            }
+            match report.subscriptions.iter().find(|found| found.name.as_str() == subscription) {
+                Some(found) => match &found.held {
+                    None => return Delivery::Delivering,
+                    Some(cause) => delivery = Delivery::Held(format!("{cause} (pod {pod})")),
+                },
+                None => continue,
+            }
+        }
+        delivery
+    }
+
+    /// The version of the sidecars of `service`, when those that report agree.
+    pub fn version(&self, service: &str) -> Option<String> {
+        let mut versions = self.of(service).map(|(_, (_, report))| report.version.as_str());
+        let first = versions.next()?;
+        versions.all(|other| other == first).then(|| first.to_owned())
+    }
+
+    /// When the first of the reports that count now will count no longer.
+    pub fn next_stale(&self, service: &str, now: Instant) -> Option<Duration> {
+        self.of(service).map(|(_, (at, _))| STALE_AFTER.saturating_sub(now.duration_since(*at))).min()
+    }
+
+    fn of(&self, service: &str) -> impl Iterator<Item = (&(String, String), &(Instant, Report))> {
+        let service = service.to_owned();
+        let from = (service.clone(), String::new());
+        self.pods.range(from..).take_while(move |((other, _), _)| *other == service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use murmur_mesh::report::SubscriptionReport;
+
+    use super::*;
+
+    fn report(pod: &str, held: Option<&str>) -> Vec<u8> {
+        let subscription =
+            SubscriptionReport { name: "s".parse().unwrap(), held: held.map(str::to_owned) };
+        let report = Report {
+            pod: pod.to_owned(),
+            version: "0.1.0".to_owned(),
+            generation: 1,
+            subscriptions: vec![subscription],
+        };
+        serde_json::to_vec(&report).unwrap()
+    }
+
+    #[test]
+    fn a_subscription_is_held_only_when_every_pod_holds_it() {
+        let (mut reports, now) = (Reports::default(), Instant::now());
+        assert_eq!(reports.delivery("history", "s", now), Delivery::Unknown);
+        assert_eq!(reports.take("report.history.a", &report("a", Some("it answers 503")), now), Some("history".into()));
+        assert_eq!(reports.delivery("history", "s", now), Delivery::Held("it answers 503 (pod a)".into()));
+        reports.take("report.history.b", &report("b", None), now);
+        assert_eq!(reports.delivery("history", "s", now), Delivery::Delivering);
+        assert_eq!(reports.delivery("histor", "s", now), Delivery::Unknown);
+    }
+
+    #[test]
+    fn a_repeated_report_is_no_news_and_an_old_one_does_not_count() {
+        let (mut reports, now) = (Reports::default(), Instant::now());
+        reports.take("report.history.a", &report("a", None), now);
+        assert_eq!(reports.take("report.history.a", &report("a", None), now), None);
+        assert_eq!(reports.delivery("history", "s", now + STALE_AFTER), Delivery::Unknown);
+    }
+
+    #[test]
+    fn what_is_no_report_is_ignored() {
+        let mut reports = Reports::default();
+        assert_eq!(reports.take("report.history.a", b"nonsense", Instant::now()), None);
+    }
+}

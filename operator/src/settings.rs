@@ -1,0 +1,175 @@
+//! What the operator is told at its start: flags and environment, read once and
+//! checked as a whole before anything is opened.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// The exit code for a mistake in the configuration (`EX_USAGE`).
+pub const EXIT_MISCONFIGURED: u8 = 64;
+
+/// The command line, as text; [`Settings::parse`] makes sense of it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "murmur-operator", version, about = "Reads the cluster, plans, applies, reports.")]
+pub struct Flags {
+    /// The operator's own namespace: its lease and its trust material live here.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+    /// This replica's name, as the lease shows it.
+    #[arg(long, env = "POD_NAME", default_value = "")]
+    pub identity: String,
+    /// Where NATS listens, as `nats://host:4222` or `tls://host:4222`; several are separated by commas.
+    #[arg(long, env = "MURMUR_NATS_URL")]
+    pub nats_url: String,
+    /// The URL that sidecars are given; the operator's own when absent.
+    #[arg(long, env = "MURMUR_SIDECAR_NATS_URL")]
+    pub sidecar_nats_url: Option<String>,
+    /// The image of the sidecar.
+    #[arg(long, env = "MURMUR_SIDECAR_IMAGE")]
+    pub sidecar_image: String,
+    /// Prefix of the Secret `<name>-trust` and the ConfigMap `<name>-nats-auth`.
+    #[arg(long, env = "MURMUR_TRUST_NAME", default_value = "murmur")]
+    pub trust_name: String,
+    /// Whether the trust Secret is made by the operator (`true`, for the bundled NATS) or
+    /// given by the user (`false`, for a NATS of his own).
+    #[arg(long, env = "MURMUR_TRUST_CREATE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub trust_create: bool,
+    /// Replicas of a mesh's streams, unless its Mesh says otherwise.
+    #[arg(long, env = "MURMUR_MESH_REPLICAS", default_value_t = 1)]
+    pub mesh_replicas: u8,
+    /// Size limit of a mesh's event store, as a quantity, unless its Mesh says otherwise.
+    #[arg(long, env = "MURMUR_MESH_MAX_BYTES", default_value = "5Gi")]
+    pub mesh_max_bytes: String,
+    /// How long a repeated publish is recognised, unless a Mesh says otherwise.
+    #[arg(long, env = "MURMUR_MESH_DUPLICATE_WINDOW", default_value = "10m")]
+    pub mesh_duplicate_window: String,
+    /// Address of `/metrics`, `/healthz` and `/readyz`.
+    #[arg(long, env = "MURMUR_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// What is logged: error, warn, info, debug or a tracing filter.
+    #[arg(long, env = "MURMUR_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// The lease by which replicas elect the one that acts.
+    #[arg(long, env = "MURMUR_LEASE_NAME", default_value = "murmur-operator")]
+    pub lease_name: String,
+    /// How long a lease holds without being renewed, in seconds.
+    #[arg(long, env = "MURMUR_LEASE_SECONDS", default_value_t = 15)]
+    pub lease_seconds: u64,
+}
+
+/// The operator's configuration: a value of this type is valid.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// This replica's name in the lease.
+    pub identity: String,
+    /// Where NATS listens.
+    pub nats_url: String,
+    /// Where sidecars find NATS.
+    pub sidecar_nats_url: String,
+    /// The sidecar's image.
+    pub sidecar_image: String,
+    /// Prefix of the trust objects.
+    pub trust_name: String,
+    /// Whether the operator makes the trust material.
+    pub trust_create: bool,
+    /// The chart's event store, for meshes without a Mesh.
+    pub event_store: EventStoreDefaults,
+    /// Where the probes and metrics are served.
+    pub listen: SocketAddr,
+    /// A tracing filter.
+    pub log_level: String,
+    /// The lease's name.
+    pub lease_name: String,
+    /// How long the lease holds without being renewed.
+    pub lease_duration: Duration,
+}
+
+/// The event store of a mesh that has no Mesh resource, as text and as numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventStoreDefaults {
+    /// Replicas of each stream, 1 to 5.
+    pub replicas: u8,
+    /// Size limit, a Kubernetes quantity.
+    pub max_bytes: String,
+    /// Duplicate window, in Gateway API's form.
+    pub duplicate_window: String,
+}
+
+/// A mistake in the flags: which, and what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--{flag} (or its environment variable) is {value:?}: {rule}")]
+pub struct Mistake {
+    flag: &'static str,
+    value: String,
+    rule: &'static str,
+}
+
+impl Settings {
+    /// Checks the flags as a whole.
+    ///
+    /// # Errors
+    /// The first mistake, as a sentence that says what to change.
+    pub fn parse(flags: Flags) -> Result<Self, Mistake> {
+        let mistake = |flag, value: &str, rule| Mistake { flag, value: value.to_owned(), rule };
+        if flags.namespace.is_empty() {
+            return Err(mistake("namespace", "", "give the namespace that the operator runs in"));
+        }
+        if flags.sidecar_image.is_empty() {
+            return Err(mistake("sidecar-image", "", "give the sidecar's image"));
+        }
+        let sidecar_nats_url = flags.sidecar_nats_url.unwrap_or_else(|| flags.nats_url.clone());
+        for (flag, urls) in [("nats-url", &flags.nats_url), ("sidecar-nats-url", &sidecar_nats_url)] {
+            let valid = urls.split(',').all(|url| url.trim().parse::<async_nats::ServerAddr>().is_ok());
+            if urls.is_empty() || !valid {
+                return Err(mistake(flag, urls, "give URLs such as nats://nats.murmur-system.svc:4222"));
+            }
+        }
+        if !(1..=5).contains(&flags.mesh_replicas) {
+            let value = flags.mesh_replicas.to_string();
+            return Err(mistake("mesh-replicas", &value, "give a number from 1 to 5"));
+        }
+        if !(3..=3600).contains(&flags.lease_seconds) {
+            let value = flags.lease_seconds.to_string();
+            return Err(mistake("lease-seconds", &value, "give a number from 3 to 3600"));
+        }
+        if flags.log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
+            return Err(mistake("log-level", &flags.log_level, "give error, warn, info or debug"));
+        }
+        let event_store = EventStoreDefaults {
+            replicas: flags.mesh_replicas,
+            max_bytes: flags.mesh_max_bytes,
+            duplicate_window: flags.mesh_duplicate_window,
+        };
+        let identity = match flags.identity {
+            identity if identity.is_empty() => format!("murmur-operator-{:08x}", rand::random::<u32>()),
+            identity => identity,
+        };
+        Ok(Self {
+            namespace: flags.namespace,
+            identity,
+            nats_url: flags.nats_url,
+            sidecar_nats_url,
+            sidecar_image: flags.sidecar_image,
+            trust_name: flags.trust_name,
+            trust_create: flags.trust_create,
+            event_store,
+            listen: flags.listen,
+            log_level: flags.log_level,
+            lease_name: flags.lease_name,
+            lease_duration: Duration::from_secs(flags.lease_seconds),
+        })
+    }
+
+    /// The Secret with the trust material, in the operator's namespace.
+    pub fn trust_secret(&self) -> String {
+        format!("{}-trust", self.trust_name)
+    }
+
+    /// The ConfigMap with NATS's part of it, in the operator's namespace.
+    pub fn trust_config_map(&self) -> String {
+        format!("{}-nats-auth", self.trust_name)
+    }
+}
