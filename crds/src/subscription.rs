@@ -1,0 +1,278 @@
+//! The kind EventSubscription: which events a service receives, and how.
+
+// The derive of the rules copies each struct into a function, where `pub` reaches nobody.
+#![allow(unreachable_pub)]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::duration::GatewayDuration;
+use crate::embedded;
+
+/// Events that a Microservice receives, each by an HTTP POST.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "murmur.dev",
+    version = "v1alpha1",
+    kind = "EventSubscription",
+    namespaced,
+    shortname = "esub",
+    category = "murmur",
+    status = "EventSubscriptionStatus",
+    derive = "PartialEq",
+    doc = "Events that a Microservice receives, each by an HTTP POST, at least once and in order per key.",
+    printcolumn(name = "Service", type_ = "string", json_path = ".spec.microserviceRef.name"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Delivering", type_ = "string", json_path = r#".status.conditions[?(@.type=="Delivering")].status"#),
+    printcolumn(name = "Caught-Up", type_ = "string", json_path = r#".status.conditions[?(@.type=="CaughtUp")].status"#),
+    printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pending"),
+    printcolumn(name = "Dead", type_ = "integer", json_path = ".status.deadLetters"),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("the name must be a DNS label: lower-case letters, digits and '-'"),
+    validation = Rule::new("self.metadata.name.size() <= 52")
+        .message("the name must be at most 52 characters long")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EventSubscriptionSpec {
+    /// The Microservice, in the same namespace, that receives the events. It cannot change.
+    #[x_kube(validation = ("self == oldSelf", "microserviceRef cannot change: make a new EventSubscription"))]
+    pub microservice_ref: MicroserviceReference,
+    /// The events: 1 to 32 types, each from one service or from any. A type that is added later is
+    /// delivered from then on.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into(), "from".into()]))]
+    pub events: Vec<EventSelector>,
+    /// Where in the history of events the subscription starts. It is read once and cannot change.
+    #[serde(default)]
+    #[x_kube(validation = ("self == oldSelf", "start cannot change: make a new EventSubscription"))]
+    pub start: Start,
+    /// In which order events are delivered. It cannot change, as each shard has a position of its
+    /// own in the history that another division could not take over.
+    #[serde(default)]
+    #[x_kube(validation = (
+        "self.policy == oldSelf.policy && (has(self.shards) ? self.shards : 4) == (has(oldSelf.shards) ? oldSelf.shards : 4)",
+        "ordering cannot change: make a new EventSubscription"
+    ))]
+    pub ordering: Ordering,
+    /// Where and how events are delivered.
+    pub deliver: Deliver,
+    /// What happens to an event that the service fails to handle.
+    #[serde(default)]
+    pub retry: Retry,
+    /// What happens to an event that was rejected or used up its attempts.
+    #[serde(default)]
+    pub dead_letter: DeadLetter,
+}
+
+/// A Microservice in the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct MicroserviceReference {
+    /// The name of the Microservice. It may be made later than the subscription.
+    #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Events of one type.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct EventSelector {
+    /// The CloudEvents type, such as ProductCreated.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "event_type")]
+    pub event_type: String,
+    /// The Microservice that publishes it, or * for any.
+    #[serde(default = "any")]
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^(\*|[a-z]([-a-z0-9]*[a-z0-9])?)$"))]
+    pub from: String,
+}
+
+fn any() -> String {
+    "*".to_owned()
+}
+
+/// The schema of a CloudEvents type that can become the end of a subject.
+pub(crate) fn event_type(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": r"^[^.\p{Cc}]+(\.[^.\p{Cc}]+)*$",
+        "x-kubernetes-validations": [{
+            "rule": "size(bytes(self)) <= 255",
+            "message": "must be at most 255 bytes long",
+        }],
+    })
+}
+
+/// Where a subscription starts.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[x_kube(validation = ("has(self.sequence) == (self.policy == 'Sequence')", "sequence must be set with the policy Sequence and only then"))]
+pub struct Start {
+    /// All: with the first event that is stored. New: with the first event that is published after
+    /// the subscription was made. Sequence: with the event at `sequence`.
+    #[serde(default)]
+    pub policy: StartPolicy,
+    /// The first sequence number in the event store, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub sequence: Option<i64>,
+}
+
+/// Where a subscription starts.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartPolicy {
+    /// With the first event that is stored.
+    #[default]
+    All,
+    /// With the first event after the subscription was made.
+    New,
+    /// With a given sequence number.
+    Sequence,
+}
+
+/// In which order events are delivered.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[x_kube(validation = ("!has(self.shards) || self.policy == 'Key'", "shards go with the policy Key only"))]
+pub struct Ordering {
+    /// Key: events of one key (partitionkey, else id) one after another, in the order in which they
+    /// were stored. None: in no order, each event on its own.
+    #[serde(default)]
+    pub policy: OrderingPolicy,
+    /// Among how many shards the keys are divided, and so how many pods at most share the events:
+    /// 1, 2, 4, 8, 16, 32 or 64; 4 if left out. More shards cost more on the bus. Only with the
+    /// policy Key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    #[x_kube(validation = ("64 % self == 0", "shards must divide 64: 1, 2, 4, 8, 16, 32 or 64"))]
+    pub shards: Option<i32>,
+}
+
+/// In which order events are delivered.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OrderingPolicy {
+    /// In order per key.
+    #[default]
+    Key,
+    /// In no order.
+    None,
+}
+
+/// Where and how events are delivered.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Deliver {
+    /// The path of the POST, which starts with /.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    pub path: String,
+    /// The port of the POST; the service's port if left out. A port of its own is closed to other
+    /// pods, so that nobody can forge a delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = ("self != 3600 && self != 3601", "the ports 3600 and 3601 are the sidecar's: choose another"))]
+    pub port: Option<i32>,
+    /// How long one attempt may take, up to 1h. An attempt that takes longer is retried.
+    #[serde(default = "thirty_seconds")]
+    #[x_kube(validation = ("duration(self) > duration('0s') && duration(self) <= duration('1h')", "timeout must be more than 0s and at most 1h"))]
+    pub timeout: GatewayDuration,
+    /// How many events are with the service at once, per pod.
+    #[serde(default = "sixteen")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub concurrency: i32,
+}
+
+fn thirty_seconds() -> GatewayDuration {
+    "30s".into()
+}
+
+fn sixteen() -> i32 {
+    16
+}
+
+/// What happens to an event that the service fails to handle. A service that is merely away costs
+/// no attempt.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("duration(self.initialDelay) <= duration(self.maxDelay)", "initialDelay must not be longer than maxDelay"))]
+pub struct Retry {
+    /// How often an event is tried before it becomes a dead letter.
+    #[serde(default = "eight")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_attempts: i32,
+    /// The wait after the first failure.
+    #[serde(default = "one_second")]
+    #[x_kube(validation = ("duration(self) > duration('0s')", "initialDelay must be more than 0s"))]
+    pub initial_delay: GatewayDuration,
+    /// By how much the wait grows with each failure.
+    #[serde(default = "two")]
+    #[schemars(range(min = 1, max = 10))]
+    pub factor: i32,
+    /// The longest wait, up to 1h.
+    #[serde(default = "one_minute")]
+    #[x_kube(validation = ("duration(self) <= duration('1h')", "maxDelay must be at most 1h"))]
+    pub max_delay: GatewayDuration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max_attempts: eight(), initial_delay: one_second(), factor: two(), max_delay: one_minute() }
+    }
+}
+
+fn eight() -> i32 {
+    8
+}
+
+fn one_second() -> GatewayDuration {
+    "1s".into()
+}
+
+fn two() -> i32 {
+    2
+}
+
+fn one_minute() -> GatewayDuration {
+    "1m".into()
+}
+
+/// What happens to an event that was rejected or used up its attempts.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Keep: it is stored as a dead letter with its cause. Discard: it is dropped.
+    #[serde(default)]
+    pub policy: DeadLetterPolicy,
+}
+
+/// What happens to an event that was rejected or used up its attempts.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeadLetterPolicy {
+    /// It is stored as a dead letter.
+    #[default]
+    Keep,
+    /// It is dropped.
+    Discard,
+}
+
+/// What the operator has observed of an EventSubscription.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EventSubscriptionStatus {
+    /// The metadata.generation that this status was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How many events wait to be delivered, those in delivery included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<i64>,
+    /// How many dead letters are stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<i64>,
+    /// The sequence number in the event store up to which every event has been delivered or has
+    /// become a dead letter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_delivered_sequence: Option<i64>,
+    /// Ready, CaughtUp and Delivering.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "embedded::conditions")]
+    pub conditions: Vec<Condition>,
+}
