@@ -20,19 +20,17 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one with `configuration` appended to its own (listen address and
-    /// JetStream's folder), in nats-server's configuration language.
+    /// Starts one; `jetstream` is added to JetStream's own block (say
+    /// `sync_interval: always`), `configuration` to the rest.
     ///
     /// # Errors
     /// When nats-server is missing or does not come up within 10 s.
-    pub async fn start(configuration: &str) -> Result<Self> {
+    pub async fn start(jetstream: &str, configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}\n{} }}\n{configuration}\n",
+            "listen: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {:?}\n  {jetstream}\n}}\n{configuration}\n",
             folder.path().join("jetstream"),
-            // The last one wins, so that a test may set another.
-            if configuration.contains("sync_interval") { "" } else { "sync_interval: 2m" },
         );
         std::fs::write(folder.path().join("nats.conf"), text)?;
         let mut broker = Self { port, folder, child: None };

@@ -1,0 +1,166 @@
+//! The HTTP on both sides of the sidecar: clients that publish and a service
+//! that is delivered to, as lean as hyper makes them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+
+/// One kept-alive connection.
+///
+/// # Errors
+/// When nobody listens.
+pub async fn connect(port: u16) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// One GET on a connection of its own; gives the status.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn get(port: u16, path: &str) -> Result<StatusCode> {
+    let mut sender = connect(port).await?;
+    let request = Request::get(path).header("host", "localhost").body(Full::default())?;
+    Ok(sender.send_request(request).await?.status())
+}
+
+/// Posts `body` once as an event of type `Tick`.
+///
+/// # Errors
+/// When the answer is not 200.
+pub async fn publish(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) -> Result<()> {
+    sender.ready().await?;
+    let request = Request::post("/v1/events/Tick")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(body.clone()))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let answer = response.into_body().collect().await?.to_bytes();
+    ensure!(status == StatusCode::OK, "publish: {status} {}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+/// What a closed loop of several clients saw: latencies in seconds, in order.
+pub struct Loop {
+    /// Events a second, all clients together.
+    pub rate: f64,
+    /// Seconds from request to answer, sorted.
+    pub latencies: Vec<f64>,
+}
+
+impl Loop {
+    /// Runs `one` again and again in each of `clients`, for `time`.
+    ///
+    /// # Errors
+    /// The first failure of any.
+    pub async fn run<C, F, Fut>(clients: Vec<C>, time: Duration, one: F) -> Result<Self>
+    where
+        C: Send + 'static,
+        F: Fn(C) -> Fut + Copy + Send + 'static,
+        Fut: Future<Output = Result<C>> + Send,
+    {
+        let began = Instant::now();
+        let tasks: Vec<_> = clients
+            .into_iter()
+            .map(|mut client| {
+                tokio::spawn(async move {
+                    let mut latencies = Vec::with_capacity(4096);
+                    while began.elapsed() < time {
+                        let sent = Instant::now();
+                        client = one(client).await?;
+                        latencies.push(sent.elapsed().as_secs_f64());
+                    }
+                    anyhow::Ok(latencies)
+                })
+            })
+            .collect();
+        let mut latencies = Vec::new();
+        for task in tasks {
+            latencies.extend(task.await??);
+        }
+        let rate = latencies.len() as f64 / began.elapsed().as_secs_f64();
+        latencies.sort_by(f64::total_cmp);
+        Ok(Self { rate, latencies })
+    }
+}
+
+/// A service that answers 204 to everything and counts.
+pub struct Receiver {
+    /// Its port.
+    pub port: u16,
+    count: Arc<AtomicU64>,
+}
+
+impl Receiver {
+    /// Starts it on a free port.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let count = Arc::new(AtomicU64::new(0));
+        let counter = count.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let counter = counter.clone();
+                let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let counter = counter.clone();
+                    async move {
+                        let _ = request.into_body().collect().await;
+                        counter.fetch_add(1, Ordering::Relaxed);
+                        let mut response = Response::new(Empty::<Bytes>::new());
+                        *response.status_mut() = StatusCode::NO_CONTENT;
+                        Ok::<_, Infallible>(response)
+                    }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Ok(Self { port, count })
+    }
+
+    /// Forgets what was counted.
+    pub fn reset(&self) {
+        self.count.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits for `wanted` requests; gives the rate between the first and the last.
+    ///
+    /// # Errors
+    /// When they do not come within two minutes.
+    pub async fn rate_of(&self, wanted: u64) -> Result<f64> {
+        let limit = Instant::now() + Duration::from_secs(120);
+        let mut first = None;
+        loop {
+            let count = self.count.load(Ordering::Relaxed);
+            if count > 0 && first.is_none() {
+                first = Some((Instant::now(), count));
+            }
+            if count >= wanted {
+                let (began, before) = first.context("nothing came")?;
+                return Ok((count - before) as f64 / began.elapsed().as_secs_f64());
+            }
+            ensure!(Instant::now() < limit, "only {count} of {wanted} came within two minutes");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
