@@ -1,0 +1,88 @@
+#!/bin/bash
+# build.sh [murmur] [shop] [nats]: builds the images, tagged `dev`, and loads them into the kind cluster if there is one.
+# All of them when none is named. Quick when nothing has changed. TAG=… tags ours otherwise.
+#
+# Programs are built here and static, so that the images are from scratch; only history, a Python program, needs a base.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tests/cluster/env.sh
+. tests/cluster/env.sh
+
+TAG=${TAG:-dev}
+TARGET=$(uname -m)-unknown-linux-musl
+images=()
+
+# image NAME:TAG FOLDER [docker build options]: FOLDER holds the Dockerfile and all that it copies
+image() {
+  local name=$1 context=$2; shift 2
+  docker build --quiet --tag "$name" --build-arg "VERSION=$TAG" "$@" "$context" >"$WORK/logs/docker-build.log" 2>&1 ||
+    { cat "$WORK/logs/docker-build.log" >&2; fail "the image $name could not be built"; }
+  images+=("$name")
+}
+
+# context FOLDER PROGRAM: a folder with this Dockerfile and this program alone
+context() {
+  local made=$WORK/context/$(basename "$1")
+  rm -rf "$made"; mkdir -p "$made"
+  cp "$1/Dockerfile" "$2" "$made"
+  echo "$made"
+}
+
+# what a static build needs beside cargo: the target's standard library, and a C compiler for ring and SQLite
+static_rust() {
+  command -v cargo >/dev/null || fail 'building the operator and the sidecar needs Rust: install it with rustup'
+  if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$TARGET/lib" ]; then
+    command -v rustup >/dev/null || fail "Rust's target $TARGET is missing: install it as your Rust was installed"
+    step "rustup target add $TARGET" rustup target add "$TARGET"
+  fi
+  tests/cluster/packages.sh musl-gcc=musl-tools
+}
+
+murmur() {
+  static_rust
+  step 'build the operator and the sidecar, static' cargo build --profile image --target "$TARGET" \
+    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar
+  local part
+  for part in operator sidecar; do
+    image "murmur/$part:$TAG" "$(context "images/$part" "${CARGO_TARGET_DIR:-target}/$TARGET/image/murmur-$part")"
+  done
+}
+
+shop() {
+  command -v go >/dev/null || fail 'building the shop needs Go 1.24 or later'
+  local service base=python:3.13-slim
+  for service in users products orders; do
+    (cd services/shop/$service && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ .)
+    image "murmur-shop/$service:$TAG" services/shop/$service
+  done
+  if ! tests/cluster/registry.sh; then
+    base=murmur-base/python:3
+    tests/cluster/base-image.sh $base python3-minimal libpython3-stdlib
+  fi
+  image "murmur-shop/history:$TAG" services/shop/history --build-arg "BASE=$base"
+}
+
+# Under the name that the chart asks for, so that nothing else differs from a machine with a registry.
+nats() {
+  ! tests/cluster/registry.sh || return 0
+  local name=nats:${NATS_VERSION#v}
+  grep -qF "tag: ${NATS_VERSION#v}" charts/murmur/values.yaml ||
+    fail "charts/murmur/values.yaml asks for another NATS than NATS_VERSION of tests/cluster/env.sh, $NATS_VERSION"
+  tests/cluster/tools.sh nats-server
+  image "$name" "$(context images/nats "$BIN/nats-server")"
+}
+
+tests/cluster/dockerd.sh
+[ $# -gt 0 ] || set -- murmur shop nats
+for part in "$@"; do
+  case $part in
+    murmur | shop | nats) "$part" ;;
+    *) fail "there is no group of images named $part: murmur, shop or nats" ;;
+  esac
+done
+for name in "${images[@]}"; do
+  docker image inspect -f "  image $name {{.Size}}" "$name" | awk '{ printf "  %s %-28s %6.1f MB\n", $1, $2, $3 / 1e6 }'
+done
+if command -v kind >/dev/null && kind get clusters -q | grep -qx "$CLUSTER"; then
+  tests/cluster/load.sh "${images[@]}"
+fi
