@@ -40,3 +40,6 @@ step 'root file system of the node' "$HERE/node-rootfs.sh" "$rootfs"
 step "images of the cluster's own pods" "$HERE/node-images.sh"
 step "node image $image" assemble
 rm -rf "$WORK/node" "$WORK/images" "$WORK/image"
+# what earlier recipes left behind; one that a cluster still uses stays
+docker image ls --format '{{.Repository}}:{{.Tag}}' murmur-base/node | grep -vxF "$image" |
+  xargs -r docker rmi >/dev/null 2>&1 || true

@@ -10,11 +10,18 @@ nodes() { kind get nodes -q --name "$CLUSTER" | grep -c . || true; }
 healthy() {
   [ "$(k get nodes --no-headers 2>/dev/null | grep -cw Ready)" = "${NODES:-$(nodes)}" ]
 }
-# a machine that is busy, or has just started the nodes again, gets a while
+# nodes that were stopped are started, a machine that is busy gets a while
 heals() {
-  kind get nodes -q --name "$CLUSTER" | xargs docker start >/dev/null
   kind export kubeconfig -q --name "$CLUSTER"
-  local n; for ((n = 0; n < 20; n++)); do healthy && return; sleep 2; done; return 1
+  if [ -n "$(docker ps -qf "label=io.x-k8s.kind.cluster=$CLUSTER" -f status=exited -a)" ]; then
+    kind get nodes -q --name "$CLUSTER" | xargs docker start >/dev/null
+    step 'start the nodes again' sleep 10    # until then the API server tells how things were before
+  fi
+  local n; for ((n = 0; n < 20; n++)); do
+    if healthy; then step "the cluster's own pods" pods_ready; return; fi
+    sleep 2
+  done
+  return 1
 }
 pods_ready() {
   k -n kube-system rollout status deployment/coredns --timeout=120s
