@@ -1,0 +1,64 @@
+//! What a service's sidecar is told.
+
+use murmur_mesh::config::{Deliver, SidecarConfig, StreamIdentity, Subscription};
+
+use super::ValidMicroservice;
+use crate::subscription::ValidSubscription;
+
+/// The configuration of a service's sidecar, without its JWT.
+///
+/// `previous` is the one that was last told, if any: the generation rises when
+/// the rest differs from it, and only then. So a subscription that goes raises
+/// it just as one that comes.
+pub fn config(
+    service: &ValidMicroservice,
+    subscriptions: &[ValidSubscription],
+    event_store: Option<StreamIdentity>,
+    previous: Option<&SidecarConfig>,
+) -> SidecarConfig {
+    let mut publishes = service.publishes.clone();
+    publishes.sort_unstable();
+    let mut subscriptions: Vec<Subscription> = subscriptions
+        .iter()
+        .filter(|subscription| subscription.service == service.name)
+        .map(|subscription| told(service, subscription))
+        .collect();
+    subscriptions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let mut config = SidecarConfig {
+        generation: previous.map_or(1, |previous| previous.generation),
+        service: service.name.clone(),
+        mesh: service.mesh.clone(),
+        // An identity that was seen stays until another one is seen.
+        event_store: event_store.or_else(|| previous.and_then(|previous| previous.event_store.clone())),
+        publishes,
+        subscriptions,
+        log_level: service.log_level,
+        user_jwt: None,
+    };
+    if let Some(previous) = previous {
+        let same = SidecarConfig { user_jwt: None, ..previous.clone() } == config;
+        config.generation += u64::from(!same);
+    }
+    config
+}
+
+fn told(service: &ValidMicroservice, subscription: &ValidSubscription) -> Subscription {
+    Subscription {
+        name: subscription.name.clone(),
+        ordering: subscription.ordering,
+        deliver: Deliver {
+            port: subscription.port.unwrap_or(service.port),
+            path: subscription.path.clone(),
+            timeout: subscription.timeout,
+            concurrency: subscription.concurrency,
+        },
+        retry: subscription.retry.clone(),
+        dead_letter: subscription.dead_letter,
+    }
+}
+
+/// The text of the file in the ConfigMap.
+pub(super) fn text(config: &SidecarConfig) -> String {
+    // The type has no map with keys other than text, which is all that JSON cannot write.
+    serde_json::to_string_pretty(&SidecarConfig { user_jwt: None, ..config.clone() }).unwrap_or_default()
+}

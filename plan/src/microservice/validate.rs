@@ -1,0 +1,221 @@
+//! From what a user wrote to what can be planned.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use murmur_crds::Microservice;
+use murmur_crds::microservice::{self as crd, WhenDeleted};
+use murmur_crds::quantity;
+use murmur_mesh::config::LogLevel;
+use murmur_mesh::name::{EventType, MeshName, ServiceName};
+use serde_json::{Map, Value};
+
+use crate::invalid::{self, Invalid};
+
+/// The user and group of a pod that does not say.
+const DEFAULT_ID: i64 = 65532;
+
+/// A Microservice that can be planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidMicroservice {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its namespace.
+    pub mesh: MeshName,
+    /// Its uid, which its objects bear as their owner.
+    pub uid: String,
+    /// The generation that this was read from.
+    pub generation: i64,
+    /// The image.
+    pub image: String,
+    /// When it is pulled; `None` for the cluster's rule.
+    pub image_pull_policy: Option<String>,
+    /// Secrets for pulling it.
+    pub image_pull_secrets: Vec<String>,
+    /// The port that the service listens on.
+    pub port: u16,
+    /// How many pods.
+    pub replicas: i32,
+    /// Environment variables.
+    pub env: Vec<EnvVar>,
+    /// Sources of more.
+    pub env_from: Vec<EnvFromSource>,
+    /// In place of the image's entry point.
+    pub command: Vec<String>,
+    /// In place of the image's command.
+    pub args: Vec<String>,
+    /// Resources of the service's container.
+    pub resources: Option<ResourceRequirements>,
+    /// The path of the readiness probe; `None`: the port accepts connections.
+    pub readiness: Option<String>,
+    /// The path of the liveness probe; `None`: no probe.
+    pub liveness: Option<String>,
+    /// The pod's user.
+    pub run_as_user: i64,
+    /// The pod's group, and that of its files.
+    pub run_as_group: i64,
+    /// A fragment that is merged over the pod template.
+    pub pod_overrides: Map<String, Value>,
+    /// Its data, at /data.
+    pub storage: Option<Storage>,
+    /// The types that it may publish.
+    pub publishes: Vec<EventType>,
+    /// Peers beyond the namespace's own pods.
+    pub allow_from: Vec<NetworkPolicyPeer>,
+    /// Resources of the sidecar's container.
+    pub sidecar_resources: ResourceRequirements,
+    /// What the sidecar logs.
+    pub log_level: LogLevel,
+}
+
+/// A service's data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Storage {
+    /// The size of the claim.
+    pub size: Quantity,
+    /// Its class; `None` for the cluster's default.
+    pub storage_class_name: Option<String>,
+    /// Whether the claim is deleted with the Microservice.
+    pub delete_with_service: bool,
+    /// Whether it holds a SQLite database.
+    pub sqlite: bool,
+}
+
+/// Reads a Microservice.
+///
+/// # Errors
+/// The first thing that cannot be planned.
+pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
+    let spec = &resource.spec;
+    let metadata = &resource.metadata;
+    let probes = spec.probes.clone().unwrap_or_default();
+    let identity = spec.security_context.clone().unwrap_or_default();
+    let sidecar = spec.sidecar.clone().unwrap_or_default();
+    let sidecar_resources = sidecar_resources(sidecar.resources.as_ref());
+    let storage = storage(spec)?;
+    let replicas: i32 =
+        invalid::within("spec.replicas", spec.replicas, 0..=1000, "replicas are a number from 0 to 1000")?;
+    if storage.is_some() && replicas > 1 {
+        return Err(Invalid::InvalidValue {
+            field: "spec.replicas".to_owned(),
+            value: replicas.to_string(),
+            rule: "a service with a volume or a SQLite database runs in one pod",
+        });
+    }
+    Ok(ValidMicroservice {
+        name: invalid::name("metadata.name", metadata.name.as_deref().unwrap_or_default())?,
+        mesh: invalid::name("metadata.namespace", metadata.namespace.as_deref().unwrap_or_default())?,
+        uid: metadata.uid.clone().unwrap_or_default(),
+        generation: metadata.generation.unwrap_or_default(),
+        image: spec.image.clone(),
+        image_pull_policy: spec.image_pull_policy.map(|policy| policy.as_str().to_owned()),
+        image_pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+        port: invalid::port("spec.port", spec.port)?,
+        replicas,
+        env: env(spec, storage.as_ref())?,
+        env_from: spec.env_from.clone(),
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        resources: spec.resources.as_ref().map(|it| resources("spec.resources", it)).transpose()?,
+        readiness: probes.readiness.map(|probe| probe.path),
+        liveness: probes.liveness.map(|probe| probe.path),
+        run_as_user: identity.run_as_user.unwrap_or(DEFAULT_ID),
+        run_as_group: identity.run_as_group.unwrap_or(DEFAULT_ID),
+        pod_overrides: spec.pod_overrides.clone().unwrap_or_default(),
+        storage,
+        publishes: spec
+            .publishes
+            .iter()
+            .map(|publication| invalid::name("spec.publishes.type", &publication.event_type))
+            .collect::<Result<_, _>>()?,
+        allow_from: spec.allow_from.clone(),
+        sidecar_resources: resources("spec.sidecar.resources", &sidecar_resources)?,
+        log_level: match sidecar.log_level {
+            crd::LogLevel::Error => LogLevel::Error,
+            crd::LogLevel::Warn => LogLevel::Warn,
+            crd::LogLevel::Info => LogLevel::Info,
+            crd::LogLevel::Debug => LogLevel::Debug,
+        },
+    })
+}
+
+fn env(spec: &murmur_crds::MicroserviceSpec, storage: Option<&Storage>) -> Result<Vec<EnvVar>, Invalid> {
+    let sqlite = storage.is_some_and(|storage| storage.sqlite);
+    match spec
+        .env
+        .iter()
+        .find(|variable| variable.name.starts_with("MURMUR_") || (sqlite && variable.name == "DATABASE_PATH"))
+    {
+        None => Ok(spec.env.clone()),
+        Some(variable) => Err(Invalid::InvalidValue {
+            field: "spec.env".to_owned(),
+            value: variable.name.clone(),
+            rule: "MURMUR_… and, with a database, DATABASE_PATH are set by Murmur",
+        }),
+    }
+}
+
+fn storage(spec: &murmur_crds::MicroserviceSpec) -> Result<Option<Storage>, Invalid> {
+    let (field, storage, sqlite) = match (&spec.database, &spec.volume) {
+        (Some(database), _) => ("spec.database.storage.size", &database.storage, true),
+        (None, Some(volume)) => ("spec.volume.size", volume, false),
+        (None, None) => return Ok(None),
+    };
+    storage.size.bytes().map_err(|error| Invalid::InvalidQuantity { field: field.to_owned(), error })?;
+    Ok(Some(Storage {
+        size: storage.size.to_core(),
+        storage_class_name: storage.storage_class_name.clone(),
+        delete_with_service: storage.when_deleted == WhenDeleted::Delete,
+        sqlite,
+    }))
+}
+
+/// The sidecar's own resources, with what the user set in their place.
+fn sidecar_resources(wanted: Option<&crd::Resources>) -> crd::Resources {
+    let amount = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
+    let mut all = crd::Resources {
+        requests: BTreeMap::from([amount("cpu", "10m"), amount("memory", "16Mi")]),
+        limits: BTreeMap::from([amount("memory", "64Mi")]),
+    };
+    if let Some(wanted) = wanted {
+        all.requests.extend(wanted.requests.clone());
+        all.limits.extend(wanted.limits.clone());
+    }
+    all
+}
+
+/// Resources of core/v1, checked: the API server would refuse the Deployment.
+fn resources(field: &str, resources: &crd::Resources) -> Result<ResourceRequirements, Invalid> {
+    check_resources(field, resources)?;
+    let amounts = |amounts: &BTreeMap<String, Quantity>| (!amounts.is_empty()).then(|| amounts.clone());
+    Ok(ResourceRequirements {
+        requests: amounts(&resources.requests),
+        limits: amounts(&resources.limits),
+        claims: None,
+    })
+}
+
+fn check_resources(field: &str, resources: &crd::Resources) -> Result<(), Invalid> {
+    let read = |part: &str, name: &str, amount: &Quantity| {
+        quantity::parse_core(amount)
+            .map_err(|error| Invalid::InvalidQuantity { field: format!("{field}.{part}.{name}"), error })
+    };
+    for (name, limit) in &resources.limits {
+        read("limits", name, limit)?;
+    }
+    for (name, request) in &resources.requests {
+        let amount = read("requests", name, request)?;
+        if let Some(limit) = resources.limits.get(name)
+            && amount > read("limits", name, limit)?
+        {
+            return Err(Invalid::RequestAboveLimit {
+                field: format!("{field}.requests.{name}"),
+                request: request.0.clone(),
+                limit: limit.0.clone(),
+            });
+        }
+    }
+    Ok(())
+}

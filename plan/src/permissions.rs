@@ -1,0 +1,46 @@
+//! What a service may do on the bus: one pure function of the mesh's resources.
+
+use murmur_mesh::durable::DurableName;
+use murmur_mesh::message_id::MessageIdKey;
+use murmur_mesh::subject;
+
+use crate::microservice::ValidMicroservice;
+use crate::subscription::ValidSubscription;
+
+/// The subjects that a service's user may publish and subscribe to; nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// Sorted, without repeats.
+    pub publish: Vec<String>,
+    /// Sorted, without repeats.
+    pub subscribe: Vec<String>,
+}
+
+/// The permissions of a service with the subscriptions that name it.
+///
+/// Publish: events of its own declared types, requests and acknowledgements of
+/// its own durables, its own dead letters and reports. Subscribe: its own
+/// configuration and its own inbox, which nobody can guess.
+pub fn of(
+    service: &ValidMicroservice,
+    subscriptions: &[ValidSubscription],
+    key: &MessageIdKey,
+) -> Permissions {
+    let name = &service.name;
+    let mut publish = vec![subject::config_request(name), subject::report_permission(name)];
+    publish.extend(service.publishes.iter().map(|event_type| subject::publish_permission(name, event_type)));
+    for subscription in subscriptions.iter().filter(|subscription| subscription.service == *name) {
+        publish.push(subject::dead_letters_of(name, &subscription.name));
+        for shard in subscription.ordering.shards() {
+            publish.extend(subject::durable_permissions(&DurableName::new(&subscription.name, shard)));
+        }
+    }
+    publish.sort_unstable();
+    publish.dedup();
+    let mut subscribe = vec![subject::config(name), format!("{}.>", key.inbox_prefix())];
+    subscribe.sort_unstable();
+    Permissions { publish, subscribe }
+}
+
+#[cfg(test)]
+mod tests;

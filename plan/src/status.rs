@@ -1,0 +1,7 @@
+//! Status: from what was observed to what users read. Pure; the time is passed in.
+
+pub mod conditions;
+pub mod microservice;
+pub mod subscription;
+
+pub use conditions::{Finding, State, merge};

@@ -1,0 +1,224 @@
+//! The status of a Microservice.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use murmur_crds::MicroserviceStatus;
+use murmur_crds::microservice::{DatabasePhase, DatabaseStatus};
+
+use super::conditions::{BUS_READY, DATABASE_READY, Finding, PROGRESSING, Problem, READY, State, merge};
+use crate::labels;
+use crate::microservice::ValidMicroservice;
+
+/// What was observed of a service that could be planned.
+#[derive(Debug, Clone, Default)]
+pub struct Observed<'a> {
+    /// Its Deployment, if there is one.
+    pub deployment: Option<&'a Deployment>,
+    /// Its claim, if there is one.
+    pub claim: Option<&'a PersistentVolumeClaim>,
+    /// Its pods.
+    pub pods: &'a [Pod],
+    /// Why its objects could not be applied, such as `NameTaken`.
+    pub blocked: Option<Problem>,
+    /// Why its place on the bus is not there; `None`: it is, and this was seen.
+    pub bus: Option<Problem>,
+    /// The version of the sidecar that its pods are made with.
+    pub sidecar_version: Option<String>,
+}
+
+/// The status of a service that cannot be planned: why, and otherwise what it was.
+pub fn invalid(
+    previous: Option<&MicroserviceStatus>,
+    generation: i64,
+    problem: &Problem,
+    now: Timestamp,
+) -> MicroserviceStatus {
+    let previous = previous.cloned().unwrap_or_default();
+    let findings = [READY, PROGRESSING]
+        .map(|kind| Finding::new(kind, false, problem.reason.clone(), problem.message.clone()));
+    MicroserviceStatus {
+        observed_generation: Some(generation),
+        conditions: merge(&previous.conditions, findings, generation, now),
+        ..previous
+    }
+}
+
+/// The status of a service.
+pub fn of(
+    service: &ValidMicroservice,
+    previous: Option<&MicroserviceStatus>,
+    observed: &Observed<'_>,
+    now: Timestamp,
+) -> MicroserviceStatus {
+    let database =
+        service.storage.as_ref().filter(|storage| storage.sqlite).map(|_| database(service, observed));
+    let rollout = rollout(service, observed);
+    let mut findings = vec![ready(observed, database.as_ref().map(|(_, finding)| finding), &rollout)];
+    findings.extend(database.as_ref().map(|(_, finding)| finding.clone()));
+    findings.push(match &observed.bus {
+        None => {
+            Finding::new(BUS_READY, true, "Connected", "the service's user and configuration are on the bus")
+        }
+        Some(problem) => Finding::new(BUS_READY, false, problem.reason.clone(), problem.message.clone()),
+    });
+    findings.push(progressing(observed, rollout));
+    let counted = observed.deployment.and_then(|deployment| deployment.status.as_ref());
+    MicroserviceStatus {
+        observed_generation: Some(service.generation),
+        replicas: Some(counted.and_then(|status| status.replicas).unwrap_or(0)),
+        ready_replicas: Some(counted.and_then(|status| status.ready_replicas).unwrap_or(0)),
+        desired_replicas: Some(service.replicas),
+        selector: Some(labels::selector_text(&service.name)),
+        sidecar_version: observed.sidecar_version.clone(),
+        database: database.map(|(status, _)| status),
+        conditions: merge(
+            previous.map_or(&[], |previous| &previous.conditions),
+            findings,
+            service.generation,
+            now,
+        ),
+    }
+}
+
+/// How far the pods are what they should be.
+enum Rollout {
+    /// They are.
+    Complete,
+    /// Not yet.
+    Under(String),
+    /// Not, and nothing moves.
+    Stuck(String),
+}
+
+fn rollout(service: &ValidMicroservice, observed: &Observed<'_>) -> Rollout {
+    let Some(deployment) = observed.deployment else {
+        return Rollout::Under("the Deployment is not there yet".to_owned());
+    };
+    let empty = DeploymentStatus::default();
+    let status = deployment.status.as_ref().unwrap_or(&empty);
+    if status.observed_generation < deployment.metadata.generation {
+        return Rollout::Under("the Deployment has not been looked at yet".to_owned());
+    }
+    let wanted = service.replicas;
+    let updated = status.updated_replicas.unwrap_or(0);
+    let all = status.replicas.unwrap_or(0);
+    let available = status.available_replicas.unwrap_or(0);
+    if updated == wanted && all == wanted && available == wanted {
+        return Rollout::Complete;
+    }
+    let message = format!("{available} of {wanted} pods are available");
+    let stuck = status.conditions.iter().flatten().any(|condition| {
+        condition.type_ == PROGRESSING
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    if stuck { Rollout::Stuck(message) } else { Rollout::Under(message) }
+}
+
+fn ready(observed: &Observed<'_>, database: Option<&Finding>, rollout: &Rollout) -> Finding {
+    let not = |reason: &str, message: &str| Finding::new(READY, false, reason, message);
+    if let Some(problem) = &observed.blocked {
+        return not(&problem.reason, &problem.message);
+    }
+    match rollout {
+        // What a pod says tells more than how many there are.
+        Rollout::Under(message) | Rollout::Stuck(message) => match pod_problem(observed.pods) {
+            Some(problem) => not(&problem.reason, &problem.message),
+            None => match database.filter(|finding| finding.state == State::False) {
+                Some(finding) => not(&finding.reason, &finding.message),
+                None if matches!(rollout, Rollout::Stuck(_)) => not("ProgressDeadlineExceeded", message),
+                None => not("PodsNotReady", message),
+            },
+        },
+        Rollout::Complete => match database.filter(|finding| finding.state == State::False) {
+            Some(finding) => not(&finding.reason, &finding.message),
+            None => Finding::new(READY, true, "Available", "all pods are available"),
+        },
+    }
+}
+
+fn progressing(observed: &Observed<'_>, rollout: Rollout) -> Finding {
+    if let Some(problem) = &observed.blocked {
+        return Finding::new(PROGRESSING, false, problem.reason.clone(), problem.message.clone());
+    }
+    match rollout {
+        Rollout::Complete => Finding::new(PROGRESSING, false, "Complete", "the pods are what they should be"),
+        Rollout::Under(message) => Finding::new(PROGRESSING, true, "RollingOut", message),
+        Rollout::Stuck(message) => Finding::new(PROGRESSING, false, "ProgressDeadlineExceeded", message),
+    }
+}
+
+fn database(service: &ValidMicroservice, observed: &Observed<'_>) -> (DatabaseStatus, Finding) {
+    let name = labels::data_claim(&service.name);
+    let phase = observed
+        .claim
+        .map(|claim| claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending"));
+    let (phase, ready, reason, message) = match phase {
+        Some("Bound") => (DatabasePhase::Bound, true, "Bound", format!("the claim {name} is bound")),
+        Some("Lost") => (
+            DatabasePhase::Lost,
+            false,
+            "ClaimLost",
+            format!("the volume of the claim {name} has gone: restore it, or delete the claim to start anew"),
+        ),
+        Some(_) => (
+            DatabasePhase::Pending,
+            false,
+            "ClaimPending",
+            format!("the claim {name} has no volume yet: kubectl describe pvc {name} says why"),
+        ),
+        None => (DatabasePhase::Pending, false, "ClaimMissing", format!("the claim {name} is not there yet")),
+    };
+    let status = DatabaseStatus { phase, claim_name: Some(name) };
+    (status, Finding::new(DATABASE_READY, ready, reason, message))
+}
+
+/// The first thing that keeps a pod from running, if any: an image that cannot
+/// be pulled, a container that crashes, no node that fits.
+pub fn pod_problem(pods: &[Pod]) -> Option<Problem> {
+    let mut pods: Vec<&Pod> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    // A fixed order: the same pods give the same text.
+    pods.sort_unstable_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    pods.into_iter().find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let containers =
+            status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+        containers.filter_map(container_problem).next().or_else(|| {
+            status
+                .conditions
+                .iter()
+                .flatten()
+                .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+                .map(|condition| {
+                    Problem::new(
+                        condition.reason.clone().unwrap_or_else(|| "Unschedulable".to_owned()),
+                        format!(
+                            "no node takes the pod: {}",
+                            condition.message.as_deref().unwrap_or_default()
+                        ),
+                    )
+                })
+        })
+    })
+}
+
+fn container_problem(container: &ContainerStatus) -> Option<Problem> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    // ErrImagePull and ImagePullBackOff take turns: one name for both, or the condition would flap.
+    let reason = match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => "ImageNotPulled",
+        "CrashLoopBackOff" => "CrashLoop",
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => "ContainerNotCreated",
+        _ => return None,
+    };
+    let what = match reason {
+        "ImageNotPulled" => format!("the image {} cannot be pulled", container.image),
+        "CrashLoop" => "it ends again and again; kubectl logs --previous says why".to_owned(),
+        _ => waiting.message.clone().unwrap_or_else(|| "it cannot be created".to_owned()),
+    };
+    Some(Problem::new(reason, format!("container {}: {what}", container.name)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The status of an EventSubscription.
+
+use jiff::Timestamp;
+use murmur_crds::EventSubscriptionStatus;
+
+use super::conditions::{CAUGHT_UP, DELIVERING, Finding, Problem, READY, State, merge};
+
+/// A durable as the broker describes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DurablePosition {
+    /// Events that match and have not been handed out yet.
+    pub pending: u64,
+    /// Events that are out and not acknowledged.
+    pub ack_pending: u64,
+    /// The stream sequence up to which all that was handed out is acknowledged.
+    pub ack_floor: u64,
+    /// The stream sequence of the last event that was handed out.
+    pub delivered: u64,
+}
+
+/// What the sidecars say about delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// At least one pod delivers, and none is held up.
+    Going,
+    /// A pod is held up; why.
+    Held(String),
+    /// No pod has reported lately.
+    Unreported,
+}
+
+/// What was observed of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Its durables; `None` while the bus cannot be asked.
+    pub durables: Option<Vec<DurablePosition>>,
+    /// How many dead letters are stored; `None` while the bus cannot be asked.
+    pub dead_letters: Option<u64>,
+    /// What its sidecars say.
+    pub delivery: Delivery,
+    /// Why it does not run, such as `MicroserviceNotFound`.
+    pub blocked: Option<Problem>,
+}
+
+/// The status of a subscription.
+pub fn of(
+    generation: i64,
+    previous: Option<&EventSubscriptionStatus>,
+    observed: &Observed,
+    now: Timestamp,
+) -> EventSubscriptionStatus {
+    let known = previous.cloned().unwrap_or_default();
+    let durables = observed.durables.as_deref();
+    let pending = durables.map(pending);
+    let findings = [ready(observed), caught_up(pending), delivering(observed)];
+    EventSubscriptionStatus {
+        observed_generation: Some(generation),
+        // What cannot be asked for now stays as it was last seen; the conditions say so.
+        pending: pending.map(number).or(known.pending),
+        dead_letters: observed.dead_letters.map(number).or(known.dead_letters),
+        last_delivered_sequence: durables.map(position).map(number).or(known.last_delivered_sequence),
+        conditions: merge(&known.conditions, findings, generation, now),
+    }
+}
+
+/// How many events wait, those in delivery included.
+fn pending(durables: &[DurablePosition]) -> u64 {
+    durables
+        .iter()
+        .map(|durable| durable.pending.saturating_add(durable.ack_pending))
+        .fold(0, u64::saturating_add)
+}
+
+/// The sequence up to which nothing waits. A durable that has nothing waiting
+/// holds nothing back, however long ago its last event was.
+fn position(durables: &[DurablePosition]) -> u64 {
+    let behind = durables.iter().filter(|durable| durable.pending > 0 || durable.ack_pending > 0);
+    match behind.map(|durable| durable.ack_floor).min() {
+        Some(floor) => floor,
+        None => durables.iter().map(|durable| durable.delivered).max().unwrap_or(0),
+    }
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn ready(observed: &Observed) -> Finding {
+    match (&observed.blocked, &observed.durables) {
+        (Some(problem), _) => Finding::new(READY, false, problem.reason.clone(), problem.message.clone()),
+        (None, None) => {
+            Finding::new(READY, State::Unknown, "BusUnavailable", "the bus cannot be asked for the durables")
+        }
+        (None, Some(_)) => {
+            Finding::new(READY, true, "DurablesReady", "the bus keeps the subscription's events")
+        }
+    }
+}
+
+fn caught_up(pending: Option<u64>) -> Finding {
+    match pending {
+        None => Finding::new(CAUGHT_UP, State::Unknown, "BusUnavailable", "the bus cannot be asked"),
+        Some(0) => Finding::new(CAUGHT_UP, true, "NothingPending", "every event has been delivered"),
+        Some(_) => {
+            Finding::new(CAUGHT_UP, false, "EventsPending", "events wait to be delivered: status.pending")
+        }
+    }
+}
+
+fn delivering(observed: &Observed) -> Finding {
+    if let Some(problem) = &observed.blocked {
+        return Finding::new(DELIVERING, false, problem.reason.clone(), problem.message.clone());
+    }
+    match &observed.delivery {
+        Delivery::Going => Finding::new(DELIVERING, true, "Delivering", "events reach the service"),
+        Delivery::Held(why) => Finding::new(DELIVERING, false, "ServiceUnavailable", why.clone()),
+        Delivery::Unreported => {
+            Finding::new(DELIVERING, State::Unknown, "NoReport", "no pod of the service has reported lately")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
