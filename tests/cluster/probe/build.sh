@@ -2,7 +2,7 @@
 # probe/build.sh: the probe as a Docker image, murmur-test/probe:1, loaded into the cluster
 set -euo pipefail
 cd "$(dirname "$0")"
-# shellcheck source=tests/cluster/env.sh disable=SC1091
+# shellcheck source=../env.sh
 . ../env.sh
 
 context=$(mktemp -d); trap 'rm -rf "$context"' EXIT
