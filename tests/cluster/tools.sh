@@ -51,7 +51,7 @@ install_one() {
   [ -x "$BIN/$name" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$src" ] && return
   exec 9>"$WORK/$name.lock"; flock 9          # two makes at once: the second waits and finds it there
   if [ ! -x "$BIN/$name" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$src" ]; then
-    command -v go >/dev/null || fail "building $name needs Go 1.24 or later (and its module proxy)"
+    command -v go >/dev/null || fail "building $name needs Go 1.26 or later (and its module proxy)"
     step "build $src" build "$name" "$src"
     echo "$src" >"$stamp"
   fi
