@@ -1,0 +1,92 @@
+#!/bin/bash
+# demo.sh: the main job of Murmur on a real cluster, told step by step. Each ✓ is something that was seen in the running
+# system; anything else than what is wanted ends the demo with a failure. Wants a cluster and the images (make demo).
+# It may be repeated: events outlive their services, so each run has a namespace, and with it a mesh, of its own.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/cluster/env.sh
+. tests/cluster/env.sh
+export KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG}
+shop=shop
+# shellcheck source=tests/demo/show.sh
+. tests/demo/show.sh
+# shellcheck source=tests/demo/reach.sh
+. tests/demo/reach.sh
+trap unforward_all EXIT
+
+pod_of() { kubectl get pods --namespace "$shop" --selector "murmur.dev/microservice=$1" --output name; }
+gone() { kubectl wait --namespace "$shop" --for=delete pod --selector "murmur.dev/microservice=$1" --timeout=90s; }
+back() { kubectl rollout status --namespace "$shop" "deployment/$1" --timeout=90s >/dev/null; }
+ready() { kubectl wait --namespace "$shop" --for=condition=Ready "$@" --timeout=120s >/dev/null; }
+
+pants='{"id":5,"title":"pants","image":"pants.jpeg"}'
+shoes='{"id":20,"title":"shoes","image":"shoes.png"}'
+hat='{"id":7,"title":"hat","image":"hat.webp"}'
+scarf='{"id":8,"title":"scarf","image":"scarf.webp"}'
+
+title '1. Helm installs the resource types, the operator and the event bus'
+run tests/install.sh
+run kubectl get pods --namespace murmur-system
+
+title '2. kubectl applies a shop of four services'
+kubectl delete namespace --selector murmur-demo --wait=false >/dev/null
+for ((n = 2; ; n++)); do
+  ! kubectl get namespace "$shop" >/dev/null 2>&1 &&
+    ! kubectl get secret --namespace murmur-system "mesh-$shop" >/dev/null 2>&1 && break
+  shop=shop-$n
+done
+run kubectl create namespace "$shop"
+kubectl label namespace "$shop" murmur-demo= pod-security.kubernetes.io/enforce=restricted >/dev/null
+run kubectl apply --namespace "$shop" --filename services/shop
+run ready microservices,eventsubscriptions --all
+run kubectl get microservices,eventsubscriptions,pvc --namespace "$shop"
+run kubectl get pods --namespace "$shop"
+
+title '3. A user signs up, two products appear, the user orders both'
+ask users POST /users '{"id":1,"name":"Ada"}'
+ask products POST /products "$pants"
+ask products POST /products "$shoes"
+ask orders POST /orders '{"id":"order-1","user":1,"product":5}'
+ask orders POST /orders '{"id":"order-2","user":1,"product":20}'
+soon 20 'history knows both, from events alone' "200 [$pants,$shoes]" history 1
+
+title '4. products stops; history has its own data and still answers'
+run kubectl scale --namespace "$shop" microservice/products --replicas=0
+run gone products
+unforward products
+saw 'no pod of products runs' "$(pod_of products | wc -l) pods" '0 pods'
+saw 'history answers in full' "$(history 1)" "200 [$pants,$shoes]"
+run kubectl scale --namespace "$shop" microservice/products --replicas=1
+run ready microservice/products
+ask products GET /products/5
+
+title '5. The pod of history is deleted; its data is on a volume of its own'
+before=$(pod_of history)
+run kubectl delete --namespace "$shop" "$before"
+run back history
+after=$(pod_of history)
+[ "$before" != "$after" ] || fail "the pod of history is still $before"
+unforward history
+soon 20 "$after, a new pod, has the data" "200 [$pants,$shoes]" history 1
+
+title '6. history is away while the shop sells more; back again it catches up'
+run kubectl scale --namespace "$shop" microservice/history --replicas=0
+run gone history
+unforward history
+ask products POST /products "$hat"
+ask products POST /products "$scarf"
+ask orders POST /orders '{"id":"order-3","user":1,"product":7}'
+ask orders POST /orders '{"id":"order-4","user":1,"product":8}'
+run kubectl get eventsubscription history --namespace "$shop"
+run kubectl scale --namespace "$shop" microservice/history --replicas=1
+run ready microservice/history
+soon 30 'it missed nothing' "200 [$pants,$shoes,$hat,$scarf]" history 1
+
+title '7. What the cluster says in the end'
+soon 60 'nothing is pending, nothing is dead' '0 pending, 0 dead letters' \
+  kubectl get eventsubscription history --namespace "$shop" --output jsonpath='{.status.pending} pending, {.status.deadLetters} dead letters'
+run kubectl get microservices,eventsubscriptions --namespace "$shop"
+run helm test murmur --namespace murmur-system
+
+printf '\n%sAll of it seen in %s.%s The shop is left running: kubectl get msvc,esub,pods -n %s\n' "$bold$green" "$(seconds)" "$plain" "$shop"
+if [ -z "${MURMUR_TEST_KUBECONFIG:-}" ]; then text "export KUBECONFIG=$KUBECONFIG PATH=$BIN:\$PATH" 'make cluster-down deletes the cluster.'; fi

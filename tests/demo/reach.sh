@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Sourced by demo.sh: HTTP to a service of the shop from this machine, through `kubectl port-forward`, which no
+# NetworkPolicy keeps out. A forward leads to one pod; when that has gone the next request opens another.
+
+declare -A forward_pid forward_port
+forwards=$(mktemp -d)
+
+forward() {
+  local service=$1 log=$forwards/$1 n
+  unforward "$service"
+  kubectl port-forward --namespace "$shop" "deployment/$service" :8080 >"$log" 2>&1 &
+  forward_pid[$service]=$!
+  for ((n = 0; n < 100; n++)); do
+    forward_port[$service]=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$log")
+    [ -z "${forward_port[$service]}" ] || return 0
+    kill -0 "${forward_pid[$service]}" 2>/dev/null || break
+    sleep 0.05
+  done
+  unforward "$service"; return 1
+}
+
+unforward() {
+  local pid=${forward_pid[$1]:-}
+  [ -z "$pid" ] || { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }
+  unset "forward_pid[$1]" "forward_port[$1]"
+}
+
+unforward_all() { local service; for service in "${!forward_pid[@]}"; do unforward "$service"; done; rm -rf "$forwards"; }
+
+# request SERVICE METHOD PATH [BODY]: leaves what it answers in $answer, such as "201 {...}". All requests of the demo
+# may be repeated: the ids make it harmless.
+request() {
+  local service=$1 method=$2 path=$3 body=${4:-} n
+  for ((n = 0; n < 20; n++)); do
+    if [ -n "${forward_port[$service]:-}" ] || forward "$service"; then
+      if answer=$(curl --silent --max-time 20 --request "$method" ${body:+--json "$body"} \
+        --write-out '%{stderr}%{http_code}' "http://127.0.0.1:${forward_port[$service]}$path" 2>"$forwards/status"); then
+        answer="$(<"$forwards/status") $answer"; return 0
+      fi
+      unforward "$service"
+    fi
+    sleep 0.2
+  done
+  answer="no answer from $service"; return 1
+}
+
+# ask SERVICE METHOD PATH [BODY]: a request that is shown, and must succeed
+ask() {
+  local start; start=$(date +%s%N)
+  request "$@" || fail "$*: $answer"
+  printf '  %s%-4s %s%s %s → %s  %s%s%s\n' "$bold" "$2" "$1" "$3" "$plain${4:-}" "$answer" "$dim" "$(seconds "$start")" "$plain"
+  [[ $answer == 20* ]] || fail "$*: $answer"
+}
+
+# history USER: what the service history answers
+history() { request history GET "/users/$1/history" || true; echo "$answer"; }
