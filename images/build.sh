@@ -22,7 +22,7 @@ image() {
 
 # context FOLDER PROGRAM: a folder with this Dockerfile and this program alone
 context() {
-  local made=$WORK/context/$(basename "$1")
+  local made; made=$WORK/context/$(basename "$1")
   rm -rf "$made"; mkdir -p "$made"
   cp "$1/Dockerfile" "$2" "$made"
   echo "$made"

@@ -2,39 +2,44 @@
 # Sourced by demo.sh: HTTP to a service of the shop from this machine, through `kubectl port-forward`, which no
 # NetworkPolicy keeps out. A forward leads to one pod; when that has gone the next request opens another.
 
-declare -A forward_pid forward_port
+# What is known of a forward is in files, since a request may be made in a subshell: SERVICE.pid and SERVICE.log.
 forwards=$(mktemp -d)
 
 forward() {
-  local service=$1 log=$forwards/$1 n
+  local service=$1 n
   unforward "$service"
-  kubectl port-forward --namespace "$shop" "deployment/$service" :8080 >"$log" 2>&1 &
-  forward_pid[$service]=$!
+  kubectl port-forward --namespace "$shop" "deployment/$service" :8080 >"$forwards/$service.log" 2>&1 &
+  echo $! >"$forwards/$service.pid"
   for ((n = 0; n < 100; n++)); do
-    forward_port[$service]=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$log")
-    [ -z "${forward_port[$service]}" ] || return 0
-    kill -0 "${forward_pid[$service]}" 2>/dev/null || break
+    [ -z "$(port_of "$service")" ] || return 0
+    kill -0 "$(<"$forwards/$service.pid")" 2>/dev/null || break
     sleep 0.05
   done
   unforward "$service"; return 1
 }
 
+port_of() { sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$forwards/$1.log" 2>/dev/null; }
+
 unforward() {
-  local pid=${forward_pid[$1]:-}
-  [ -z "$pid" ] || { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }
-  unset "forward_pid[$1]" "forward_port[$1]"
+  [ ! -e "$forwards/$1.pid" ] || kill "$(<"$forwards/$1.pid")" 2>/dev/null || true
+  rm -f "$forwards/$1.pid" "$forwards/$1.log"
 }
 
-unforward_all() { local service; for service in "${!forward_pid[@]}"; do unforward "$service"; done; rm -rf "$forwards"; }
+unforward_all() {
+  local file
+  for file in "$forwards"/*.pid; do [ ! -e "$file" ] || unforward "$(basename "$file" .pid)"; done
+  rm -rf "$forwards"
+}
 
 # request SERVICE METHOD PATH [BODY]: leaves what it answers in $answer, such as "201 {...}". All requests of the demo
 # may be repeated: the ids make it harmless.
 request() {
   local service=$1 method=$2 path=$3 body=${4:-} n
   for ((n = 0; n < 20; n++)); do
-    if [ -n "${forward_port[$service]:-}" ] || forward "$service"; then
-      if answer=$(curl --silent --max-time 20 --request "$method" ${body:+--json "$body"} \
-        --write-out '%{stderr}%{http_code}' "http://127.0.0.1:${forward_port[$service]}$path" 2>"$forwards/status"); then
+    if [ -e "$forwards/$service.pid" ] || forward "$service"; then
+      if answer=$(curl --silent --max-time 20 --request "$method" \
+        ${body:+--header 'content-type: application/json' --data "$body"} \
+        --write-out '%{stderr}%{http_code}' "http://127.0.0.1:$(port_of "$service")$path" 2>"$forwards/status"); then
         answer="$(<"$forwards/status") $answer"; return 0
       fi
       unforward "$service"
