@@ -12,8 +12,8 @@ TAG=${TAG:-dev}
 # the tag stays when the image changes: an annotation makes the difference that a rollout needs
 image=$(docker image inspect -f '{{.Id}}' "murmur/operator:$TAG" 2>/dev/null || echo unknown)
 
-upgrade() { helm upgrade --install "$@" --wait --timeout 3m >/dev/null; }
+upgrade() { helm upgrade --install "$@" --namespace murmur-system --create-namespace --wait --timeout 3m >/dev/null; }
 upgrade murmur-crds charts/murmur-crds
 # Event stores are small here, since tests make many meshes, and what is stored stays.
-upgrade murmur charts/murmur --namespace murmur-system --create-namespace --set image.tag="$TAG" \
+upgrade murmur charts/murmur --set image.tag="$TAG" \
   --set-string operator.podAnnotations.image="${image#sha256:}" --set eventStore.maxBytes=64Mi "$@"
