@@ -10,32 +10,10 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-
-/// One kept-alive connection.
-///
-/// # Errors
-/// When nobody listens.
-pub async fn connect(port: u16) -> Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-/// One GET on a connection of its own; gives the status.
-///
-/// # Errors
-/// When nobody answers.
-pub async fn get(port: u16, path: &str) -> Result<StatusCode> {
-    let mut sender = connect(port).await?;
-    let request = Request::get(path).header("host", "localhost").body(Full::default())?;
-    Ok(sender.send_request(request).await?.status())
-}
+use tokio::net::TcpListener;
 
 /// Posts `body` once as an event of type `Tick`.
 ///

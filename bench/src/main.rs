@@ -2,7 +2,6 @@
 //! same run and in turns, since the machines that they run on are noisy.
 
 mod http;
-mod process;
 mod sidecar;
 mod table;
 

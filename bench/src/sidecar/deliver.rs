@@ -5,17 +5,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, PullConsumer, pull};
 use futures::StreamExt;
-use murmur_mesh::durable::{ACK_WAIT, DurableName, PIN_GROUP, PIN_TIMEOUT, Shard};
+use murmur_mesh::config::Ordering;
 use murmur_mesh::event::{Defaults, Draft};
-use murmur_mesh::{stream, wire};
+use murmur_mesh::wire;
+use murmur_test_support::mesh;
+use murmur_test_support::process::{cpu_seconds, memory};
 
 use super::Arguments;
-use super::bed::{Bed, subscription};
+use super::bed::{Bed, Started, subscription};
 use super::publish::body;
 use crate::http::Receiver;
-use crate::process::{cpu_seconds, memory};
 use crate::table::{Bar, Table, median};
 
 /// Measures delivery, and memory and CPU when idle.
@@ -30,14 +30,16 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let (mut started, mut first_publish) = (vec![], vec![]);
     for round in 0..arguments.rounds {
         let name = format!("round-{round}");
-        durable(&bed, &DurableName::new(&name.parse()?, Shard::Number(0)).to_string(), true).await?;
+        let subscription = subscription(&name, receiver.port)?;
+        mesh::durables(&bed.client().await?, &subscription).await?;
         receiver.reset();
-        let sidecar = bed.sidecar(&arguments.sidecar, vec![subscription(&name, receiver.port, 1)?]).await?;
+        let Started { sidecar, started: ready, first_publish: published } =
+            bed.sidecar(&arguments.sidecar, vec![subscription]).await?;
         through.push(receiver.rate_of(arguments.backlog).await?);
         cpu.push(cpu_seconds(sidecar.pid()?)? / arguments.backlog as f64 * 1e6);
         peak.push(memory(sidecar.pid()?, "VmHWM")?);
-        started.push(sidecar.started * 1e3);
-        first_publish.push(sidecar.first_publish * 1e3);
+        started.push(ready * 1e3);
+        first_publish.push(published * 1e3);
         drop(sidecar);
         bare.push(without(&bed, &format!("bare-{round}"), arguments.backlog).await?);
     }
@@ -52,8 +54,9 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
 
 async fn idle(arguments: &Arguments, table: &mut Table, port: u16) -> Result<()> {
     let bed = Bed::start().await?;
-    durable(&bed, "idle-0", true).await?;
-    let sidecar = bed.sidecar(&arguments.sidecar, vec![subscription("idle", port, 1)?]).await?;
+    let subscription = subscription("idle", port)?;
+    mesh::durables(&bed.client().await?, &subscription).await?;
+    let sidecar = bed.sidecar(&arguments.sidecar, vec![subscription]).await?.sidecar;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (began, before) = (Instant::now(), cpu_seconds(sidecar.pid()?)?);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -113,27 +116,10 @@ async fn fill(bed: &Bed, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// A durable as the operator makes it.
-async fn durable(bed: &Bed, name: &str, pinned: bool) -> Result<PullConsumer> {
-    let mut config = pull::Config {
-        durable_name: Some(name.to_owned()),
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
-        max_deliver: -1,
-        max_ack_pending: 512,
-        filter_subjects: vec!["events.feed.*.Tick".to_owned()],
-        ..pull::Config::default()
-    };
-    if pinned {
-        config.priority_policy = PriorityPolicy::PinnedClient;
-        config.priority_groups = vec![PIN_GROUP.to_owned()];
-        config.priority_timeout = PIN_TIMEOUT;
-    }
-    Ok(bed.client().await?.create_consumer_on_stream(config, stream::EVENTS).await?)
-}
-
 async fn without(bed: &Bed, name: &str, count: u64) -> Result<f64> {
-    let consumer = durable(bed, name, false).await?;
+    let mut subscription = subscription(name, 1)?;
+    subscription.ordering = Ordering::None;
+    let consumer = mesh::durables(&bed.client().await?, &subscription).await?.pop().context("no durable")?;
     let mut messages = consumer.messages().await?;
     let mut began = None;
     for _ in 0..count {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
+use murmur_test_support::http::connect;
+use murmur_test_support::process::{cpu_seconds, memory};
 
 use super::Arguments;
 use super::bed::Bed;
 use crate::http::{self, Loop};
-use crate::process::{cpu_seconds, memory};
 use crate::table::{Bar, Table, median, quantile};
 
 /// 1 KiB of JSON.
@@ -41,7 +42,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let time = Duration::from_secs(arguments.seconds);
     for clients in [1, 64] {
         let bed = Bed::start().await?;
-        let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?;
+        let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
         let (mut through, mut bare) = (Side::default(), Side::default());
         let mut cpu = Vec::new();
         for _ in 0..arguments.rounds {
@@ -67,7 +68,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
 async fn through_sidecar(port: u16, clients: usize, time: Duration) -> Result<Loop> {
     let mut connections = Vec::with_capacity(clients);
     for _ in 0..clients {
-        connections.push((http::connect(port).await?, body()));
+        connections.push((connect(port).await?, body()));
     }
     Loop::run(connections, time, |(mut sender, body)| async move {
         http::publish(&mut sender, &body).await?;

@@ -1,0 +1,139 @@
+//! What the operator makes on the bus, for tests that run without one.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use murmur_mesh::config::{
+    DeadLetterPolicy, Deliver, LogLevel, Ordering, Retry, SidecarConfig, Subscription,
+};
+use murmur_mesh::durable::{ACK_WAIT, PIN_GROUP, PIN_TIMEOUT, Shard};
+use murmur_mesh::partition::Partition;
+use murmur_mesh::{stream, subject};
+
+use crate::broker::Broker;
+
+/// The service that the sidecar under test belongs to.
+pub const SERVICE: &str = "tested";
+/// The type that it may publish and that it subscribes to.
+pub const EVENT_TYPE: &str = "Tick";
+
+/// A bare client of a broker.
+///
+/// # Errors
+/// When the broker is not there.
+pub async fn client(broker: &Broker) -> Result<jetstream::Context> {
+    Ok(jetstream::new(async_nats::connect(broker.url()).await?))
+}
+
+/// Makes the streams of a mesh; the event store holds at most `max_bytes` (-1: no limit).
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn streams(context: &jetstream::Context, max_bytes: i64) -> Result<()> {
+    for (name, subjects, max_bytes) in [
+        (stream::EVENTS, stream::EVENTS_SUBJECTS.as_slice(), max_bytes),
+        (stream::DEAD_LETTERS, stream::DEAD_LETTERS_SUBJECTS.as_slice(), -1),
+        (stream::CONFIG, stream::CONFIG_SUBJECTS.as_slice(), -1),
+    ] {
+        context
+            .create_stream(Config {
+                name: name.to_owned(),
+                subjects: subjects.iter().map(ToString::to_string).collect(),
+                discard: DiscardPolicy::New,
+                duplicate_window: Duration::from_secs(600),
+                max_bytes,
+                allow_direct: name == stream::CONFIG,
+                ..Config::default()
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+/// A configuration that may publish [`EVENT_TYPE`] and has these subscriptions.
+///
+/// # Errors
+/// None in fact: the names are valid.
+pub fn config(subscriptions: Vec<Subscription>) -> Result<SidecarConfig> {
+    Ok(SidecarConfig {
+        generation: 1,
+        service: SERVICE.parse()?,
+        mesh: "mesh".parse()?,
+        event_store: None,
+        publishes: vec![EVENT_TYPE.parse()?],
+        subscriptions,
+        log_level: LogLevel::Info,
+        user_jwt: None,
+    })
+}
+
+/// A subscription of one shard, in order per key, with short retries.
+///
+/// # Errors
+/// When `name` is not one.
+pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
+    Ok(Subscription {
+        name: name.parse()?,
+        ordering: Ordering::Key { shards: 1 },
+        deliver: Deliver { port, path: "/events".into(), timeout: Duration::from_secs(5), concurrency: 16 },
+        retry: Retry {
+            max_attempts: 3,
+            initial_delay: Duration::from_millis(100),
+            factor: 2,
+            max_delay: Duration::from_secs(1),
+        },
+        dead_letter: DeadLetterPolicy::Keep,
+    })
+}
+
+/// Makes the durables of a subscription to every [`EVENT_TYPE`], with an ack wait of the test's own.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn durables_with(
+    context: &jetstream::Context,
+    subscription: &Subscription,
+    ack_wait: Duration,
+) -> Result<Vec<PullConsumer>> {
+    let event_type = EVENT_TYPE.parse()?;
+    let mut made = Vec::new();
+    for (shard, name) in subscription.durables() {
+        let mut config = pull::Config {
+            durable_name: Some(name.to_string()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait,
+            max_deliver: -1,
+            max_ack_pending: 512,
+            ..pull::Config::default()
+        };
+        config.filter_subjects = match (shard, subscription.ordering) {
+            (Shard::Number(number), Ordering::Key { shards }) if shards > 1 => {
+                Partition::of_shard(number, shards)
+                    .map(|partition| subject::event_filter(None, Some(partition), &event_type))
+                    .collect()
+            }
+            _ => vec![subject::event_filter(None, None, &event_type)],
+        };
+        if shard != Shard::All {
+            config.priority_policy = PriorityPolicy::PinnedClient;
+            config.priority_groups = vec![PIN_GROUP.to_owned()];
+            config.priority_timeout = PIN_TIMEOUT;
+        }
+        made.push(context.create_consumer_on_stream(config, stream::EVENTS).await?);
+    }
+    Ok(made)
+}
+
+/// Makes the durables of a subscription to every [`EVENT_TYPE`], as the operator does.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn durables(
+    context: &jetstream::Context,
+    subscription: &Subscription,
+) -> Result<Vec<PullConsumer>> {
+    durables_with(context, subscription, ACK_WAIT).await
+}
