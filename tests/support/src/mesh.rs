@@ -89,14 +89,13 @@ pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
     })
 }
 
-/// Makes the durables of a subscription to every [`EVENT_TYPE`], with an ack wait of the test's own.
+/// Makes the durables of a subscription to every [`EVENT_TYPE`], as the operator does.
 ///
 /// # Errors
 /// When the broker refuses.
-pub async fn durables_with(
+pub async fn durables(
     context: &jetstream::Context,
     subscription: &Subscription,
-    ack_wait: Duration,
 ) -> Result<Vec<PullConsumer>> {
     let event_type = EVENT_TYPE.parse()?;
     let mut made = Vec::new();
@@ -104,7 +103,7 @@ pub async fn durables_with(
         let mut config = pull::Config {
             durable_name: Some(name.to_string()),
             ack_policy: AckPolicy::Explicit,
-            ack_wait,
+            ack_wait: ACK_WAIT,
             max_deliver: -1,
             max_ack_pending: 512,
             ..pull::Config::default()
@@ -125,15 +124,4 @@ pub async fn durables_with(
         made.push(context.create_consumer_on_stream(config, stream::EVENTS).await?);
     }
     Ok(made)
-}
-
-/// Makes the durables of a subscription to every [`EVENT_TYPE`], as the operator does.
-///
-/// # Errors
-/// When the broker refuses.
-pub async fn durables(
-    context: &jetstream::Context,
-    subscription: &Subscription,
-) -> Result<Vec<PullConsumer>> {
-    durables_with(context, subscription, ACK_WAIT).await
 }
