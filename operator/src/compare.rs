@@ -96,7 +96,10 @@ mod tests {
 
     #[test]
     fn a_list_without_names_must_be_equally_long() {
-        assert_eq!(missing(&json!({"filters": ["a"]}), &json!({"filters": ["a", "b"]})), Some("/filters".into()));
+        assert_eq!(
+            missing(&json!({"filters": ["a"]}), &json!({"filters": ["a", "b"]})),
+            Some("/filters".into())
+        );
         assert_eq!(missing(&json!({"filters": ["a", "b"]}), &json!({"filters": ["a", "b"]})), None);
     }
 

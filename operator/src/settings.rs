@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use murmur_crds::{GatewayDuration, StorageQuantity};
+use murmur_plan::settings::EventStoreDefaults;
 
 /// The exit code for a mistake in the configuration (`EX_USAGE`).
 pub const EXIT_MISCONFIGURED: u8 = 64;
@@ -67,16 +69,12 @@ pub struct Settings {
     pub identity: String,
     /// Where NATS listens.
     pub nats_url: String,
-    /// Where sidecars find NATS.
-    pub sidecar_nats_url: String,
-    /// The sidecar's image.
-    pub sidecar_image: String,
     /// Prefix of the trust objects.
     pub trust_name: String,
     /// Whether the operator makes the trust material.
     pub trust_create: bool,
-    /// The chart's event store, for meshes without a Mesh.
-    pub event_store: EventStoreDefaults,
+    /// What planning needs: the sidecar's image and URL, the chart's event store.
+    pub plan: murmur_plan::Settings,
     /// Where the probes and metrics are served.
     pub listen: SocketAddr,
     /// A tracing filter.
@@ -85,17 +83,6 @@ pub struct Settings {
     pub lease_name: String,
     /// How long the lease holds without being renewed.
     pub lease_duration: Duration,
-}
-
-/// The event store of a mesh that has no Mesh resource, as text and as numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventStoreDefaults {
-    /// Replicas of each stream, 1 to 5.
-    pub replicas: u8,
-    /// Size limit, a Kubernetes quantity.
-    pub max_bytes: String,
-    /// Duplicate window, in Gateway API's form.
-    pub duplicate_window: String,
 }
 
 /// A mistake in the flags: which, and what to change.
@@ -138,10 +125,18 @@ impl Settings {
         if flags.log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err(mistake("log-level", &flags.log_level, "give error, warn, info or debug"));
         }
-        let event_store = EventStoreDefaults {
-            replicas: flags.mesh_replicas,
-            max_bytes: flags.mesh_max_bytes,
-            duplicate_window: flags.mesh_duplicate_window,
+        let max_bytes = StorageQuantity(flags.mesh_max_bytes.clone()).bytes().ok().filter(|bytes| *bytes > 0);
+        let max_bytes = max_bytes
+            .ok_or_else(|| mistake("mesh-max-bytes", &flags.mesh_max_bytes, "give a quantity such as 5Gi"))?;
+        let window = GatewayDuration(flags.mesh_duplicate_window.clone()).parse().ok();
+        let duplicate_window =
+            window.filter(|window| *window >= Duration::from_secs(1)).ok_or_else(|| {
+                mistake("mesh-duplicate-window", &flags.mesh_duplicate_window, "give a duration such as 10m")
+            })?;
+        let plan = murmur_plan::Settings {
+            sidecar_image: flags.sidecar_image,
+            bus_url: sidecar_nats_url,
+            event_store: EventStoreDefaults { replicas: flags.mesh_replicas, max_bytes, duplicate_window },
         };
         let identity = match flags.identity {
             identity if identity.is_empty() => format!("murmur-operator-{:08x}", rand::random::<u32>()),
@@ -151,11 +146,9 @@ impl Settings {
             namespace: flags.namespace,
             identity,
             nats_url: flags.nats_url,
-            sidecar_nats_url,
-            sidecar_image: flags.sidecar_image,
             trust_name: flags.trust_name,
             trust_create: flags.trust_create,
-            event_store,
+            plan,
             listen: flags.listen,
             log_level: flags.log_level,
             lease_name: flags.lease_name,

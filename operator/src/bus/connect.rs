@@ -40,7 +40,9 @@ pub(super) async fn connect(url: &str, name: &str, user: &SystemUser) -> Result<
     .name(name)
     .connection_timeout(CONNECT_TIMEOUT)
     .reconnect_delay_callback(|attempts| {
-        Duration::from_millis(100).saturating_mul(attempts.try_into().unwrap_or(u32::MAX)).min(LONGEST_RECONNECT_DELAY)
+        Duration::from_millis(100)
+            .saturating_mul(attempts.try_into().unwrap_or(u32::MAX))
+            .min(LONGEST_RECONNECT_DELAY)
     })
     // A refused request has no answer: its cause arrives only here.
     .event_callback(move |event| {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_nats::Client;
 use murmur_mesh::durable::{OWNER_NAME, OWNER_UID};
 use murmur_mesh::stream;
+use murmur_plan::status::subscription::DurablePosition;
 use serde_json::{Value, json};
 
 use super::error::BusError;
@@ -19,33 +20,23 @@ pub struct Consumer {
     /// Its configuration, as the JetStream API has it.
     pub config: Value,
     /// How far it is.
-    pub position: Position,
+    pub position: DurablePosition,
     /// Whether it is paused.
     pub paused: bool,
-}
-
-/// How far a durable is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
-    /// Events not yet acknowledged: those never delivered and those that are out.
-    pub pending: u64,
-    /// All events of the stream up to this sequence that concern it are done.
-    pub ack_floor: u64,
-    /// The last sequence that was delivered.
-    pub delivered: u64,
 }
 
 impl Consumer {
     /// Reads an answer about a consumer.
     pub(super) fn read(info: &Value) -> Option<(String, Self)> {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
-        let position = Position {
-            pending: number(&info["num_pending"]).saturating_add(number(&info["num_ack_pending"])),
+        let position = DurablePosition {
+            pending: number(&info["num_pending"]),
+            ack_pending: number(&info["num_ack_pending"]),
             ack_floor: number(&info["ack_floor"]["stream_seq"]),
             delivered: number(&info["delivered"]["stream_seq"]),
         };
         let consumer = Self {
-            config: info["config"].clone(),
+            config: with_one_filter_field(info["config"].clone()),
             position,
             paused: info["paused"].as_bool().unwrap_or_default(),
         };
@@ -61,6 +52,18 @@ impl Consumer {
     pub fn owner_name(&self) -> Option<&str> {
         self.config["metadata"][OWNER_NAME].as_str()
     }
+}
+
+/// The server keeps one filter as `filter_subject` and several as
+/// `filter_subjects`: here it is always the list.
+fn with_one_filter_field(mut config: Value) -> Value {
+    if let Some(object) = config.as_object_mut()
+        && let Some(Value::String(filter)) = object.remove("filter_subject")
+        && !filter.is_empty()
+    {
+        object.insert("filter_subjects".to_owned(), json!([filter]));
+    }
+    config
 }
 
 /// The durables of a mesh by name.

@@ -18,7 +18,10 @@ pub(super) type Counts = BTreeMap<(String, String), u64>;
 
 /// Counts the dead letters of a mesh. `known` is the count of the whole stream
 /// at the last reading: when it has not changed, nothing is read but that.
-pub(super) async fn count(client: &Client, known: Option<(u64, u64)>) -> Result<Option<((u64, u64), Counts)>, BusError> {
+pub(super) async fn count(
+    client: &Client,
+    known: Option<(u64, u64)>,
+) -> Result<Option<((u64, u64), Counts)>, BusError> {
     let request = format!("STREAM.INFO.{}", stream::DEAD_LETTERS);
     let state = jetstream(client, &request, &Value::Null).await?["state"].clone();
     let number = |name: &str| state[name].as_u64().unwrap_or_default();
@@ -30,7 +33,8 @@ pub(super) async fn count(client: &Client, known: Option<(u64, u64)>) -> Result<
     let mut counts = Counts::new();
     let mut offset = 0;
     while offset < LIMIT {
-        let page = jetstream(client, &request, &json!({"subjects_filter": "dead.>", "offset": offset})).await?;
+        let page =
+            jetstream(client, &request, &json!({"subjects_filter": "dead.>", "offset": offset})).await?;
         let subjects = page["state"]["subjects"].as_object().cloned().unwrap_or_default();
         offset += subjects.len();
         for (subject, count) in &subjects {

@@ -77,7 +77,9 @@ pub async fn ensure(client: &Client, wanted: &Wanted, seen: Option<&Consumer>) -
     }
     Err(BusError::Answer {
         subject: format!("$JS.API.CONSUMER.CREATE.{}.{}", stream::EVENTS, wanted.name),
-        cause: format!("the durable changed {ATTEMPTS} times while it was being made; it will be tried again"),
+        cause: format!(
+            "the durable changed {ATTEMPTS} times while it was being made; it will be tried again"
+        ),
     })
 }
 
@@ -120,7 +122,6 @@ async fn send(client: &Client, name: &str, config: &Value, action: &str) -> Resu
 }
 
 /// What an update asks for: the plan, but started where the live one started.
-/// A single filter and several are two fields, of which one must be empty.
 fn updated(planned: &Value, live: &Value) -> Value {
     let mut config = planned.clone();
     if let Some(config) = config.as_object_mut() {
@@ -131,25 +132,13 @@ fn updated(planned: &Value, live: &Value) -> Value {
             }
         }
     }
-    with_one_filter_field(config)
-}
-
-/// The server keeps one filter as `filter_subject` or in `filter_subjects`, as
-/// it was sent: it is always sent in the list.
-fn with_one_filter_field(mut config: Value) -> Value {
-    if let Some(object) = config.as_object_mut()
-        && let Some(Value::String(filter)) = object.remove("filter_subject")
-        && !filter.is_empty()
-    {
-        object.insert("filter_subjects".to_owned(), json!([filter]));
-    }
     config
 }
 
 /// The configuration to create a durable with: `new` becomes a sequence, since
 /// a durable with the policy `new` could never be reset.
 async fn started(client: &Client, planned: &Value) -> Result<Value, BusError> {
-    let mut config = with_one_filter_field(planned.clone());
+    let mut config = planned.clone();
     if planned["deliver_policy"] == "new"
         && let Some(config) = config.as_object_mut()
     {
@@ -167,12 +156,8 @@ mod tests {
     #[test]
     fn an_update_keeps_the_start_of_the_live_durable() {
         let live = json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 7, "ack_wait": 1});
-        let planned = json!({"deliver_policy": "new", "ack_wait": 2, "filter_subject": "events.*.*.A"});
+        let planned = json!({"deliver_policy": "new", "ack_wait": 2});
         let wanted = updated(&planned, &live);
-        assert_eq!(
-            wanted,
-            json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 7, "ack_wait": 2,
-                   "filter_subjects": ["events.*.*.A"]})
-        );
+        assert_eq!(wanted, json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 7, "ack_wait": 2}));
     }
 }

@@ -252,7 +252,8 @@ impl Actor {
                 event_store = Some(StreamIdentity(found.created));
             }
         }
-        let event_store = event_store.ok_or_else(|| BusError::Away("no event store is planned".to_owned()))?;
+        let event_store =
+            event_store.ok_or_else(|| BusError::Away("no event store is planned".to_owned()))?;
         let lost = match &*self.state.borrow() {
             MeshState::Ready(before) => before.event_store != event_store,
             _ => true,
@@ -277,10 +278,12 @@ impl Actor {
             let before = before.unwrap_or_default();
             let now = observed.consumers.iter().flatten();
             let changed = now.filter(|(name, consumer)| before.get(*name) != Some(*consumer));
-            let gone = before.iter().filter(|(name, _)| {
-                observed.consumers.as_ref().is_some_and(|now| !now.contains_key(*name))
-            });
-            news.extend(changed.chain(gone).filter_map(|(_, consumer)| Some(consumer.owner_name()?.to_owned())));
+            let gone = before
+                .iter()
+                .filter(|(name, _)| observed.consumers.as_ref().is_some_and(|now| !now.contains_key(*name)));
+            news.extend(
+                changed.chain(gone).filter_map(|(_, consumer)| Some(consumer.owner_name()?.to_owned())),
+            );
             if let Some((mark, counts)) = counted {
                 let before = observed.dead_letters.replace((mark, counts.clone())).map(|(_, counts)| counts);
                 let before = before.unwrap_or_default();

@@ -21,13 +21,13 @@ mod streams;
 mod sweep;
 mod system;
 
-pub use consumers::{Consumer, Consumers, Position};
+pub use changes::{Changed, Changes};
+pub use consumers::{Consumer, Consumers};
 pub use durables::{Wanted, ensure as ensure_durable};
 pub use error::BusError;
 pub use mesh::{Mesh, MeshState, Observed, Ready};
-pub use changes::{Changed, Changes};
 pub use registry::{MeshError, Meshes};
-pub use reports::{Delivery, Reports};
+pub use reports::Reports;
 pub use service_config::{Published, publish_config, read_config};
 pub use sweep::Sweep;
 pub use system::SystemConnection;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use murmur_plan::Invalid;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -23,7 +24,10 @@ const LIMIT: usize = 1_000;
 pub enum MeshError {
     /// Its keys are not there.
     #[error(transparent)]
-    Trust(#[from] TrustError),
+    Trust(#[from] Box<TrustError>),
+    /// Its Mesh resource cannot be planned.
+    #[error("the Mesh default cannot be planned: {0}")]
+    Invalid(Invalid),
     /// There are too many.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -78,17 +82,25 @@ impl Meshes {
     }
 
     /// The mesh of a namespace, started if this is the first time that it is
-    /// asked for; its streams are as planned from now on.
+    /// asked for; its streams are as planned from now on. With a plan that
+    /// cannot be made, those of a mesh that runs stay as they are.
     ///
     /// # Errors
     /// When its keys can be neither read nor made, or there are too many meshes.
-    pub async fn mesh(&self, name: &str, streams: Vec<Value>) -> Result<Arc<Mesh>, MeshError> {
+    pub async fn mesh(
+        &self,
+        name: &str,
+        streams: Result<Vec<Value>, Invalid>,
+    ) -> Result<Arc<Mesh>, MeshError> {
         if let Some(entry) = self.entries.lock().await.get(name) {
-            entry.mesh.plan_streams(streams);
+            if let Ok(streams) = streams {
+                entry.mesh.plan_streams(streams);
+            }
             return Ok(entry.mesh.clone());
         }
+        let streams = streams.map_err(MeshError::Invalid)?;
         // Not under the lock: the API server may take its time.
-        let account = load_account(&self.client, &self.namespace, name).await?;
+        let account = load_account(&self.client, &self.namespace, name).await.map_err(Box::new)?;
         let mut entries = self.entries.lock().await;
         if let Some(entry) = entries.get(name) {
             return Ok(entry.mesh.clone());

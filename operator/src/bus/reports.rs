@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use murmur_mesh::report::{Report, STALE_AFTER};
+use murmur_plan::status::subscription::Delivery;
 
 /// The most pods of one mesh whose reports are kept; further ones are ignored
 /// until others have gone silent.
@@ -13,17 +14,6 @@ const LIMIT: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Reports {
     pods: BTreeMap<(String, String), (Instant, Report)>,
-}
-
-/// What the pods of a service say about a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// No pod has said anything about it lately.
-    Unknown,
-    /// At least one pod delivers.
-    Delivering,
-    /// Every pod that reports holds it, for this cause.
-    Held(String),
 }
 
 impl Reports {
@@ -43,19 +33,19 @@ impl Reports {
         news.then_some(service)
     }
 
-    /// What the pods of `service` say about `subscription`.
+    /// What the pods of `service` say about `subscription`: it is held up as
+    /// soon as one of them holds it, since each may have a share of the events.
     pub fn delivery(&self, service: &str, subscription: &str, now: Instant) -> Delivery {
-        let mut delivery = Delivery::Unknown;
+        let mut delivery = Delivery::Unreported;
         for ((_, pod), (at, report)) in self.of(service) {
             if now.duration_since(*at) >= STALE_AFTER {
                 continue;
             }
-            match report.subscriptions.iter().find(|found| found.name.as_str() == subscription) {
-                Some(found) => match &found.held {
-                    None => return Delivery::Delivering,
-                    Some(cause) => delivery = Delivery::Held(format!("{cause} (pod {pod})")),
-                },
-                None => continue,
+            let found = report.subscriptions.iter().find(|found| found.name.as_str() == subscription);
+            match found.map(|found| &found.held) {
+                Some(Some(cause)) => return Delivery::Held(format!("pod {pod}: {cause}")),
+                Some(None) => delivery = Delivery::Going,
+                None => {}
             }
         }
         delivery
@@ -87,8 +77,7 @@ mod tests {
     use super::*;
 
     fn report(pod: &str, held: Option<&str>) -> Vec<u8> {
-        let subscription =
-            SubscriptionReport { name: "s".parse().unwrap(), held: held.map(str::to_owned) };
+        let subscription = SubscriptionReport { name: "s".parse().unwrap(), held: held.map(str::to_owned) };
         let report = Report {
             pod: pod.to_owned(),
             version: "0.1.0".to_owned(),
@@ -99,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_is_held_only_when_every_pod_holds_it() {
+    fn a_subscription_is_held_as_soon_as_one_pod_holds_it() {
         let (mut reports, now) = (Reports::default(), Instant::now());
-        assert_eq!(reports.delivery("history", "s", now), Delivery::Unknown);
-        assert_eq!(reports.take("report.history.a", &report("a", Some("it answers 503")), now), Some("history".into()));
-        assert_eq!(reports.delivery("history", "s", now), Delivery::Held("it answers 503 (pod a)".into()));
-        reports.take("report.history.b", &report("b", None), now);
-        assert_eq!(reports.delivery("history", "s", now), Delivery::Delivering);
-        assert_eq!(reports.delivery("histor", "s", now), Delivery::Unknown);
+        assert_eq!(reports.delivery("history", "s", now), Delivery::Unreported);
+        assert_eq!(reports.take("report.history.a", &report("a", None), now), Some("history".into()));
+        assert_eq!(reports.delivery("history", "s", now), Delivery::Going);
+        reports.take("report.history.b", &report("b", Some("it answers 503")), now);
+        assert_eq!(reports.delivery("history", "s", now), Delivery::Held("pod b: it answers 503".into()));
+        assert_eq!(reports.delivery("histor", "s", now), Delivery::Unreported);
     }
 
     #[test]
@@ -114,7 +103,7 @@ mod tests {
         let (mut reports, now) = (Reports::default(), Instant::now());
         reports.take("report.history.a", &report("a", None), now);
         assert_eq!(reports.take("report.history.a", &report("a", None), now), None);
-        assert_eq!(reports.delivery("history", "s", now + STALE_AFTER), Delivery::Unknown);
+        assert_eq!(reports.delivery("history", "s", now + STALE_AFTER), Delivery::Unreported);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub async fn read_config(client: &Client, service: &ServiceName) -> Result<Publi
         Ok(answer) => {
             let data = answer["message"]["data"].as_str().unwrap_or_default();
             let bytes = data_encoding::BASE64.decode(data.as_bytes()).unwrap_or_default();
-            Ok(serde_json::from_slice(&bytes).map_or(Published::Nothing, |config| Published::Config(Box::new(config))))
+            Ok(serde_json::from_slice(&bytes)
+                .map_or(Published::Nothing, |config| Published::Config(Box::new(config))))
         }
         Err(error) if error.is_refused_with(code::MESSAGE_NOT_FOUND) => Ok(Published::Nothing),
         Err(error) => Err(error),

@@ -47,7 +47,11 @@ pub(super) async fn ensure_stream(client: &Client, planned: &Value) -> Result<St
     let Some(difference) = missing(planned, live) else { return Ok(stream) };
     let wanted = updated(planned, live, found["state"]["bytes"].as_u64().unwrap_or_default());
     if missing(&wanted, live).is_none() {
-        tracing::warn!(stream = name, difference, "a difference that cannot be put right without loss is left");
+        tracing::warn!(
+            stream = name,
+            difference,
+            "a difference that cannot be put right without loss is left"
+        );
         return Ok(stream);
     }
     tracing::info!(stream = name, difference, "updating a stream");
@@ -60,7 +64,7 @@ pub(super) async fn ensure_stream(client: &Client, planned: &Value) -> Result<St
 fn updated(planned: &Value, live: &Value, bytes: u64) -> Value {
     let mut merged: Map<String, Value> = live.as_object().cloned().unwrap_or_default();
     for (key, wanted) in planned.as_object().into_iter().flatten() {
-        let fixed = matches!(key.as_str(), "storage" | "retention" | "name");
+        let fixed = matches!(key.as_str(), "storage" | "retention" | "name" | "max_consumers");
         let too_small =
             key == "max_bytes" && wanted.as_i64().is_some_and(|max| max > 0 && max.unsigned_abs() < bytes);
         if !fixed && !too_small {

@@ -43,7 +43,8 @@ impl Sweep {
                 continue;
             }
             match api.get_metadata_opt(&owner).await {
-                Ok(found) if found.as_ref().and_then(|found| found.metadata.uid.as_deref()) == Some(&*uid) => {}
+                Ok(found)
+                    if found.as_ref().and_then(|found| found.metadata.uid.as_deref()) == Some(&*uid) => {}
                 Ok(_) => {
                     if remove(client, &durable, &uid).await? {
                         mesh.observed().consumers.iter_mut().for_each(|all| {

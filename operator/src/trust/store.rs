@@ -83,10 +83,18 @@ pub async fn load_trust(client: &kube::Client, settings: &Settings) -> Result<Tr
 pub async fn load_account(client: &kube::Client, namespace: &str, mesh: &str) -> Result<Account, TrustError> {
     let name = format!("mesh-{mesh}");
     let files = secret(client, namespace, &name, Account::files).await?;
-    Account::parse(&files).map_err(|source| TrustError::Content { name, namespace: namespace.to_owned(), source })
+    Account::parse(&files).map_err(|source| TrustError::Content {
+        name,
+        namespace: namespace.to_owned(),
+        source,
+    })
 }
 
-async fn read_secret(client: &kube::Client, namespace: &str, name: &str) -> Result<Option<Files>, TrustError> {
+async fn read_secret(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Files>, TrustError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let found = api.get_opt(name).await.map_err(|source| failed("Secret", namespace, name, source))?;
     Ok(found.map(|secret| text(secret.data.unwrap_or_default())))
@@ -146,11 +154,7 @@ async fn config_map(
 /// No owner reference: these outlive `helm uninstall`.
 fn metadata(name: &str) -> ObjectMeta {
     let label = ("app.kubernetes.io/managed-by".to_owned(), "murmur".to_owned());
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        labels: Some(BTreeMap::from([label])),
-        ..ObjectMeta::default()
-    }
+    ObjectMeta { name: Some(name.to_owned()), labels: Some(BTreeMap::from([label])), ..ObjectMeta::default() }
 }
 
 fn text(data: BTreeMap<String, ByteString>) -> Files {

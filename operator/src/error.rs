@@ -1,0 +1,89 @@
+//! Why an object could not be reconciled. The variant is the reason of the
+//! condition and of the Kubernetes event, and the label of the metric.
+
+use murmur_plan::Invalid;
+use murmur_plan::status::conditions::Problem;
+
+use crate::bus::{BusError, MeshError};
+use crate::cluster::{ApplyError, message};
+use crate::trust::{ClaimsError, TrustError};
+
+/// Why an object could not be reconciled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What the user wrote cannot be planned.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// An object is in the way, or could not be written.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The keys of the mesh are not there.
+    #[error(transparent)]
+    Trust(#[from] Box<TrustError>),
+    /// The service's own keys cannot be used.
+    #[error("Secret {name} cannot be used: {source}; delete it to have it made anew")]
+    SecretUnusable {
+        /// The Secret.
+        name: String,
+        /// What is wrong.
+        source: ClaimsError,
+    },
+    /// The bus is away or refuses.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The mesh's own settings cannot be planned.
+    #[error("the Mesh default cannot be planned: {0}")]
+    InvalidMesh(Invalid),
+    /// The Microservice is not there.
+    #[error("there is no Microservice {0} in this namespace; it becomes ready by itself when there is")]
+    MicroserviceNotFound(String),
+    /// The status could not be written.
+    #[error("the status could not be written: {}", message(.0))]
+    Status(#[source] kube::Error),
+    /// The reconcile itself broke: a defect of the operator.
+    #[error("the operator failed inside: {0}")]
+    Panicked(String),
+}
+
+impl From<MeshError> for Error {
+    fn from(error: MeshError) -> Self {
+        match error {
+            MeshError::Trust(error) => Self::Trust(error),
+            MeshError::Bus(error) => Self::Bus(error),
+            MeshError::Invalid(error) => Self::InvalidMesh(error),
+        }
+    }
+}
+
+impl Error {
+    /// One CamelCase word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(invalid) => invalid.reason(),
+            Self::Apply(ApplyError::NameTaken { .. }) => "NameTaken",
+            Self::Apply(ApplyError::Refused { .. }) => "ApplyFailed",
+            Self::Trust(_) => "TrustUnavailable",
+            Self::SecretUnusable { .. } => "SecretUnusable",
+            Self::Bus(BusError::Refused { .. }) => "BusRefused",
+            Self::Bus(BusError::AccountNotStored { .. }) => "AccountNotStored",
+            Self::Bus(BusError::DurableTaken(_)) => "DurableTaken",
+            Self::Bus(BusError::TooManyMeshes(_)) => "TooManyMeshes",
+            Self::Bus(_) => "BusUnavailable",
+            Self::InvalidMesh(_) => "InvalidMesh",
+            Self::MicroserviceNotFound(_) => "MicroserviceNotFound",
+            Self::Status(_) => "StatusNotWritten",
+            Self::Panicked(_) => "Panicked",
+        }
+    }
+
+    /// The error as a condition shows it.
+    pub fn problem(&self) -> Problem {
+        Problem::new(self.reason(), self.to_string())
+    }
+
+    /// Whether the cause is seen to go away by itself, so that looking again
+    /// soon is of no use: a change wakes the object.
+    pub fn waits_for_change(&self) -> bool {
+        matches!(self, Self::MicroserviceNotFound(_) | Self::Invalid(_) | Self::Bus(BusError::Away(_)))
+    }
+}

@@ -1,0 +1,60 @@
+//! What is true of a subscription, from what was seen.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use murmur_crds::EventSubscription;
+use murmur_plan::status::conditions::Problem;
+use murmur_plan::status::subscription::{Delivery, DurablePosition, Observed, of};
+use serde_json::json;
+
+use crate::bus::Mesh;
+use crate::cluster::Written;
+use crate::context::Context;
+use crate::error::Error;
+
+/// What a reconcile came to.
+#[derive(Default)]
+pub(super) struct Findings {
+    /// Its mesh, if its service is there.
+    pub(super) mesh: Option<Arc<Mesh>>,
+    /// How far its durables are, if the bus could be asked.
+    pub(super) positions: Option<Vec<DurablePosition>>,
+    /// Why it does not run.
+    pub(super) blocked: Option<Problem>,
+}
+
+/// Writes the status; returns when to look again.
+pub(super) async fn write(
+    resource: &EventSubscription,
+    context: &Context,
+    findings: Findings,
+) -> Result<Option<Duration>, Error> {
+    let service = &resource.spec.microservice_ref.name;
+    let now = Instant::now();
+    // Only the reports' own silence, of which nobody sends word, makes them old.
+    let mut again = None;
+    let mut observed = Observed {
+        durables: findings.positions,
+        dead_letters: None,
+        delivery: Delivery::Unreported,
+        blocked: findings.blocked,
+    };
+    if let Some(mesh) = &findings.mesh {
+        let seen = mesh.observed();
+        observed.delivery = seen.reports.delivery(service, &resource.name_any(), now);
+        again = seen.reports.next_stale(service, now);
+        if observed.durables.is_some() {
+            observed.dead_letters = seen.dead_letters(service, &resource.name_any());
+        }
+    }
+    let generation = resource.metadata.generation.unwrap_or_default();
+    let status = of(generation, resource.status.as_ref(), &observed, Timestamp::now());
+    let written = context.status.write(resource, &json!(status)).await.map_err(Error::Status)?;
+    Ok(match written {
+        Written::Later(wait) => Some(again.map_or(wait, |again| again.min(wait))),
+        Written::Nothing | Written::Now => again,
+    })
+}

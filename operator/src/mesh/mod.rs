@@ -1,0 +1,8 @@
+//! The kind Mesh: settings of a namespace's event store.
+
+mod plan;
+mod reconcile;
+
+pub(crate) use plan::nanoseconds;
+pub use plan::streams;
+pub use reconcile::reconcile;

@@ -1,0 +1,13 @@
+//! The kind Microservice: one step per file.
+
+mod apply;
+mod bus;
+mod dereference;
+mod generation;
+mod plan;
+mod reconcile;
+mod secrets;
+mod status;
+mod validate;
+
+pub use reconcile::reconcile;

@@ -1,0 +1,41 @@
+//! Plans the objects of a service.
+
+use murmur_mesh::config::{SidecarConfig, StreamIdentity};
+use murmur_plan::microservice::{self, BusSecrets, Input, ValidMicroservice};
+use murmur_plan::subscription::ValidSubscription;
+use murmur_plan::{Invalid, Object, Settings};
+
+use super::generation::{Settled, settle};
+use crate::bus::Published;
+
+/// What should be in the cluster and on the bus.
+pub(super) struct Plan {
+    /// Objects, in the order in which they are applied.
+    pub(super) objects: Vec<Object>,
+    /// The configuration to publish, when the bus lacks it.
+    pub(super) publish: Option<SidecarConfig>,
+}
+
+/// What is known of the configurations that are there.
+pub(super) struct Known<'a> {
+    /// Which event store there is, if it is known.
+    pub(super) event_store: Option<StreamIdentity>,
+    /// What the ConfigMap holds.
+    pub(super) told: Option<&'a SidecarConfig>,
+    /// What the bus holds; `None` while it cannot be asked.
+    pub(super) published: Option<&'a Published>,
+}
+
+/// Plans.
+pub(super) fn plan(
+    settings: &Settings,
+    service: &ValidMicroservice,
+    subscriptions: &[ValidSubscription],
+    secrets: &BusSecrets,
+    known: Known<'_>,
+) -> Result<Plan, Invalid> {
+    let config = microservice::config(service, subscriptions, known.event_store, known.told);
+    let Settled { config, publish } = settle(&config, &secrets.user_jwt, known.told, known.published);
+    let objects = microservice::plan(&Input { settings, service, subscriptions, secrets, config: &config })?;
+    Ok(Plan { objects, publish })
+}

@@ -1,0 +1,74 @@
+//! Dereference, validate, plan, apply, report: the steps in their order. Each
+//! is safe to repeat after a crash at any point.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use murmur_crds::Microservice;
+
+use super::plan::Known;
+use super::status::Findings;
+use super::{apply, bus, dereference, plan, secrets, status, validate};
+use crate::cluster::Written;
+use crate::context::Context;
+use crate::error::Error;
+
+/// How often an object is looked at although nothing has changed.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// Reconciles a Microservice.
+///
+/// # Errors
+/// What keeps it from being as planned; the status says so too.
+pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Result<Action, Error> {
+    if resource.metadata.deletion_timestamp.is_some() {
+        // What it owns goes with it; nothing is made anew meanwhile.
+        return Ok(Action::await_change());
+    }
+    let mut findings = Findings::default();
+    let outcome = steps(&resource, &context, &mut findings).await;
+    if let Err(error) = &outcome
+        && findings.bus.is_none()
+    {
+        findings.blocked = Some(error.problem());
+        // Nothing is claimed about a bus that was not asked.
+        findings.bus = Some(error.problem());
+    }
+    let written = status::write(&resource, &context, &findings).await?;
+    outcome?;
+    Ok(match written {
+        Written::Later(wait) => Action::requeue(wait),
+        Written::Nothing | Written::Now => Action::requeue(AGAIN),
+    })
+}
+
+async fn steps(resource: &Microservice, context: &Context, findings: &mut Findings) -> Result<(), Error> {
+    let namespace = resource.namespace().unwrap_or_default();
+    let subscriptions = context.subscriptions_of(&namespace, &resource.name_any());
+    let (service, subscriptions) = validate::validate(resource, &subscriptions)?;
+    findings.service = Some(service.clone());
+
+    let there = dereference::dereference(resource, context).await?;
+    let mesh = context.mesh(&namespace).await?;
+    let secrets = secrets::secrets(&service, &subscriptions, &mesh.account, there.secret.as_deref())?;
+    let bus = bus::look(&mesh, &service.name).await;
+    let known = Known {
+        event_store: bus.event_store,
+        told: there.config.as_ref(),
+        published: bus.published.as_ref().ok(),
+    };
+    let plan = plan::plan(&context.settings.plan, &service, &subscriptions, &secrets, known)?;
+
+    // The cluster first: it works without the bus, too.
+    findings.applied = apply::apply(context, &there, &plan.objects).await?;
+    findings.sidecar_version = mesh.observed().reports.version(service.name.as_str());
+    let placed = match (bus.published, &plan.publish) {
+        (Err(error), _) => Err(error),
+        (Ok(_), Some(config)) => bus::publish(context, &mesh, config).await,
+        (Ok(_), None) => Ok(()),
+    };
+    findings.bus = placed.as_ref().err().map(Error::problem);
+    placed
+}
