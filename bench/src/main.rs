@@ -2,7 +2,9 @@
 //! same run and in turns, since the machines that they run on are noisy.
 
 mod http;
+mod operator;
 mod sidecar;
+mod steady;
 mod table;
 
 use anyhow::Result;
@@ -13,11 +15,17 @@ use clap::Parser;
 enum Command {
     /// The sidecar beside a bare async-nats client, on a real nats-server.
     Sidecar(sidecar::Arguments),
+    /// The operator beside a bare client, on a real API server.
+    Operator(operator::Arguments),
+    /// What the operator writes while nothing changes, on a real cluster.
+    Steady(steady::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match Command::parse() {
         Command::Sidecar(arguments) => sidecar::run(arguments).await,
+        Command::Operator(arguments) => operator::run(arguments).await,
+        Command::Steady(arguments) => steady::run(arguments).await,
     }
 }

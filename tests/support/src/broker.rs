@@ -26,8 +26,15 @@ impl Broker {
     /// # Errors
     /// When nats-server is missing or does not come up within 10 s.
     pub async fn start(jetstream: &str, configuration: &str) -> Result<Self> {
+        Self::start_on(free_port()?, jetstream, configuration).await
+    }
+
+    /// Starts one on a port that others know already.
+    ///
+    /// # Errors
+    /// As [`Broker::start`], and when another has taken the port.
+    pub async fn start_on(port: u16, jetstream: &str, configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = free_port()?;
         let text = format!(
             "listen: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {:?}\n  {jetstream}\n}}\n{configuration}\n",
             folder.path().join("jetstream"),
