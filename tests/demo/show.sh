@@ -37,6 +37,7 @@ soon() {
 
 # What is wrong, and all that helps to find out why.
 fail() {
+  set +e
   printf '\n%sFAILED: %s%s\n' "$red" "$*" "$plain" >&2
   {
     kubectl get microservices,eventsubscriptions,pods,pvc --namespace "$shop" --output wide
