@@ -35,9 +35,9 @@ impl StorageQuantity {
     /// When the text is not a quantity, is negative or exceeds 2^63 − 1 bytes.
     pub fn bytes(&self) -> Result<i64, InvalidQuantity> {
         let refused = || InvalidQuantity(self.0.chars().take(64).collect());
-        let nano = nanos(&self.0).ok_or_else(refused)?;
+        let nano = nanos(&self.0).filter(|nano| *nano >= 0).ok_or_else(refused)?;
         let bytes = nano.checked_add(999_999_999).ok_or_else(refused)? / 1_000_000_000;
-        i64::try_from(bytes).ok().filter(|bytes| *bytes >= 0).ok_or_else(refused)
+        i64::try_from(bytes).map_err(|_| refused())
     }
 
     /// As the quantity of a core type.

@@ -1,0 +1,49 @@
+//! The rules of Mesh.
+
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::Kind;
+
+pub(crate) async fn rules(client: &Client) {
+    let kind = Kind::new(client, "Mesh", "meshes", json!({}));
+    kind.takes_name("default").await;
+    kind.refuses_name("example", "must be named default").await;
+
+    takes(&kind, json!({"replicas": 5, "maxBytes": "50Gi", "duplicateWindow": "10m"})).await;
+    for bad in [0, 2, 4, 7] {
+        refuses(&kind, json!({"replicas": bad}), "replicas must be 1, 3 or 5").await;
+    }
+    refuses(&kind, json!({"maxBytes": "much"}), "spec.eventStore.maxBytes").await;
+    refuses(&kind, json!({"maxBytes": "1"}), "must be at least 1Mi").await;
+    for bad in ["0s", "25h"] {
+        refuses(&kind, json!({"duplicateWindow": bad}), "duplicateWindow must be from 1s to 24h").await;
+    }
+    refuses(&kind, json!({"duplicateWindow": "soon"}), "spec.eventStore.duplicateWindow").await;
+    takes(&kind, json!({"retention": {"policy": "Forever"}})).await;
+    takes(&kind, json!({"retention": {"policy": "MaxAge", "maxAge": "720h"}, "duplicateWindow": "10m"}))
+        .await;
+    let needed = "maxAge must be set with the policy MaxAge and only then";
+    refuses(&kind, json!({"retention": {"policy": "MaxAge"}}), needed).await;
+    refuses(&kind, json!({"retention": {"maxAge": "1h"}}), needed).await;
+    refuses(&kind, json!({"retention": {"policy": "MaxAge", "maxAge": "1s"}}), "maxAge must be at least 1m")
+        .await;
+    refuses(&kind, json!({"retention": {"policy": "Sometimes"}}), "Unsupported value: \"Sometimes\"").await;
+    refuses(
+        &kind,
+        json!({"retention": {"policy": "MaxAge", "maxAge": "1m"}, "duplicateWindow": "10m"}),
+        "duplicateWindow must not be longer than retention.maxAge",
+    )
+    .await;
+}
+
+async fn takes(kind: &Kind, store: Value) {
+    if let Err(error) = kind.create("default", &json!({"eventStore": store})).await {
+        panic!("Mesh refused {store}: {error}");
+    }
+}
+
+async fn refuses(kind: &Kind, store: Value, text: &str) {
+    let answer = kind.create("default", &json!({"eventStore": store})).await;
+    kind.expect(&store.to_string(), answer, text);
+}

@@ -1,0 +1,190 @@
+//! The rules of Microservice.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use murmur_mesh::name::ServiceName;
+use serde_json::{Value, json};
+
+use super::Kind;
+
+pub(crate) fn kind(client: &Client) -> Kind {
+    Kind::new(client, "Microservice", "microservices", json!({"image": "users:dev", "port": 8080}))
+}
+
+fn sqlite(size: &str) -> Value {
+    json!({"database": {"engine": "SQLite", "storage": {"size": size}}})
+}
+
+fn volume(size: &str) -> Value {
+    json!({"volume": {"size": size}})
+}
+
+pub(crate) async fn rules(client: &Client) {
+    let kind = kind(client);
+    names(&kind).await;
+    fields(&kind).await;
+    storage(&kind).await;
+    defaults_and_scale(&kind).await;
+}
+
+async fn names(kind: &Kind) {
+    for name in ["users", "a", "a-1", &"x".repeat(40)] {
+        kind.takes_name(name).await;
+        assert!(name.parse::<ServiceName>().is_ok(), "{name}");
+    }
+    let reserved = "must not end with -db, -pods or -backup";
+    for (name, text) in [
+        ("1a", "DNS-1035 label"),
+        ("a.b", "DNS-1035 label"),
+        (&"x".repeat(41), "at most 40 characters"),
+        ("users-db", reserved),
+        ("users-pods", reserved),
+        ("users-backup", reserved),
+    ] {
+        kind.refuses_name(name, text).await;
+        assert!(name.parse::<ServiceName>().is_err(), "{name}");
+    }
+}
+
+async fn fields(kind: &Kind) {
+    kind.refuses(json!({"image": ""}), "spec.image").await;
+    kind.refuses(json!({"image": null}), "spec.image: Required value").await;
+    for port in [1, 80, 65535] {
+        kind.takes(json!({"port": port})).await;
+    }
+    for port in [0, -1, 65536] {
+        kind.refuses(json!({"port": port}), "spec.port").await;
+    }
+    for port in [3600, 3601] {
+        kind.refuses(json!({"port": port}), "the ports 3600 and 3601 are the sidecar's").await;
+    }
+    kind.takes(json!({"replicas": 0})).await;
+    kind.refuses(json!({"replicas": -1}), "spec.replicas").await;
+    kind.takes(json!({"imagePullPolicy": "Never"})).await;
+    kind.refuses(json!({"imagePullPolicy": "Sometimes"}), "Unsupported value: \"Sometimes\"").await;
+
+    let variable = |name: &str| json!({"env": [{"name": name, "value": "x"}]});
+    kind.takes(variable("LOG")).await;
+    kind.takes(variable("DATABASE_PATH")).await;
+    kind.refuses(variable("MURMUR_URL"), "start with MURMUR_ are set by Murmur").await;
+    kind.refuses(json!({"env": [{"name": "A"}, {"name": "A"}]}), "Duplicate value").await;
+    let mut both = sqlite("1Gi");
+    super::merge(&mut both, &variable("DATABASE_PATH"));
+    kind.refuses(both, "DATABASE_PATH is set by Murmur").await;
+
+    kind.takes(json!({"resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"cpu": "1.5"}}}))
+        .await;
+    kind.refuses(json!({"resources": {"requests": {"cpu": "much"}}}), "spec.resources.requests.cpu").await;
+    kind.takes(json!({"probes": {"readiness": {"path": "/readyz"}, "liveness": {"path": "/livez"}}})).await;
+    kind.refuses(json!({"probes": {"readiness": {"path": "readyz"}}}), "spec.probes.readiness.path").await;
+    kind.takes(json!({"securityContext": {"runAsUser": 1000, "runAsGroup": 1000}})).await;
+    kind.refuses(json!({"securityContext": {"runAsUser": 0}}), "spec.securityContext.runAsUser").await;
+    kind.refuses(json!({"securityContext": {"runAsGroup": 0}}), "spec.securityContext.runAsGroup").await;
+    kind.takes(json!({"podOverrides": {"spec": {"nodeSelector": {"disk": "fast"}}}})).await;
+    kind.refuses(json!({"podOverrides": "fast"}), "spec.podOverrides").await;
+
+    kind.takes(json!({"publishes": [{"type": "UserCreated"}, {"type": "com.example.größe v1"}]})).await;
+    kind.refuses(json!({"publishes": [{"type": "A"}, {"type": "A"}]}), "Duplicate value").await;
+    for bad in ["", ".", "a..b", ".a", "a.", "a\nb"] {
+        kind.refuses(json!({"publishes": [{"type": bad}]}), "spec.publishes[0].type").await;
+    }
+    kind.takes(json!({"publishes": [{"type": "ä".repeat(127)}]})).await;
+    kind.refuses(json!({"publishes": [{"type": "ä".repeat(128)}]}), "at most 255 bytes").await;
+
+    kind.takes(json!({"allowFrom": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]})).await;
+    kind.refuses(json!({"allowFrom": [{}]}), "a peer needs one of").await;
+    kind.refuses(
+        json!({"allowFrom": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}]}),
+        "cannot be combined",
+    )
+    .await;
+    kind.takes(json!({"sidecar": {"logLevel": "debug", "resources": {"limits": {"memory": "128Mi"}}}})).await;
+    kind.refuses(json!({"sidecar": {"logLevel": "loud"}}), "Unsupported value: \"loud\"").await;
+}
+
+async fn storage(kind: &Kind) {
+    for part in [sqlite("1Gi"), volume("1Gi")] {
+        kind.takes(part.clone()).await;
+        for replicas in [0, 1] {
+            let mut scaled = part.clone();
+            scaled["replicas"] = json!(replicas);
+            kind.takes(scaled).await;
+        }
+        let mut scaled = part.clone();
+        scaled["replicas"] = json!(2);
+        kind.refuses(scaled, "runs in one pod").await;
+        kind.takes_change(json!({}), part.clone()).await;
+        kind.takes_change(part, json!({})).await;
+    }
+    kind.refuses(
+        json!({"database": {"engine": "Oracle", "storage": {"size": "1Gi"}}}),
+        "Unsupported value: \"Oracle\"",
+    )
+    .await;
+    kind.refuses(json!({"database": {"engine": "SQLite"}}), "spec.database.storage: Required value").await;
+    kind.refuses(volume("1 Gi"), "spec.volume.size").await;
+    kind.refuses(volume("-1Gi"), "at least 1Mi").await;
+    kind.refuses(volume("1k"), "at least 1Mi").await;
+    kind.refuses(json!({"volume": {"size": "1Gi", "whenDeleted": "Never"}}), "Unsupported value: \"Never\"")
+        .await;
+    let mut both = sqlite("1Gi");
+    super::merge(&mut both, &volume("1Gi"));
+    kind.refuses(both, "leave volume out").await;
+
+    // Storage grows, never shrinks, also where a volume becomes a database.
+    for (from, to) in
+        [(sqlite("1Gi"), sqlite("2Gi")), (volume("1Gi"), volume("1024Mi")), (volume("1Gi"), sqlite("1Gi"))]
+    {
+        kind.takes_change(from, to).await;
+    }
+    for (from, to) in
+        [(sqlite("2Gi"), sqlite("1Gi")), (volume("2Gi"), volume("1Gi")), (volume("2Gi"), sqlite("1Gi"))]
+    {
+        kind.refuses_change(from, to, "storage cannot shrink").await;
+    }
+    let class = |name: &str| json!({"volume": {"size": "1Gi", "storageClassName": name}});
+    kind.takes_change(class("fast"), class("fast")).await;
+    kind.refuses_change(class("fast"), class("slow"), "the storage class cannot change").await;
+    kind.refuses_change(volume("1Gi"), class("slow"), "the storage class cannot change").await;
+    let kept = json!({"volume": {"size": "1Gi", "whenDeleted": "Delete"}});
+    kind.takes_change(volume("1Gi"), kept).await;
+}
+
+async fn defaults_and_scale(kind: &Kind) {
+    let made = kind.create("example", &volume("1Gi")).await.unwrap();
+    assert_eq!(made.data["spec"]["replicas"], 1);
+    assert_eq!(made.data["spec"]["volume"]["whenDeleted"], "Retain");
+    let object = serde_json::from_value(kind.object("scaled", &json!({}))).unwrap();
+    kind.api.create(&Default::default(), &object).await.unwrap();
+    let three = json!({"spec": {"replicas": 3}});
+    kind.api.patch_scale("scaled", &PatchParams::default(), &Patch::Merge(three)).await.unwrap();
+    assert_eq!(kind.api.get("scaled").await.unwrap().data["spec"]["replicas"], 3);
+    let status = json!({"status": {"replicas": 2, "selector": "murmur.dev/microservice=scaled", "conditions": [
+        {"type": "Ready", "status": "True", "reason": "Available", "message": "", "lastTransitionTime": "2026-11-21T10:00:00Z"}]}});
+    kind.api.patch_status("scaled", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    let scale = kind.api.get_scale("scaled").await.unwrap().status.unwrap();
+    assert_eq!((scale.replicas, scale.selector.as_deref()), (2, Some("murmur.dev/microservice=scaled")));
+    kind.api.delete("scaled", &Default::default()).await.unwrap();
+}
+
+/// There is one engine as yet, so the rule that it may not change is tried with
+/// a definition that knows another one too.
+pub(crate) async fn engine_rule(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let engine =
+        "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/database/properties/engine/enum";
+    let mut definition = serde_json::to_value(murmur_crds::definitions().unwrap().remove(0)).unwrap();
+    definition.pointer_mut(engine).unwrap().as_array_mut().unwrap().push(json!("Other"));
+    super::apply(&api, &serde_json::from_value(definition).unwrap()).await;
+    let kind = kind(client);
+    let other = json!({"database": {"engine": "Other", "storage": {"size": "1Gi"}}});
+    // The changed definition is served a moment after it is stored.
+    for _ in 0..100 {
+        if kind.create("example", &other).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    kind.refuses_change(sqlite("1Gi"), other, "the engine of a database cannot change").await;
+}
