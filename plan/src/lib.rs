@@ -6,6 +6,8 @@
 //! writes or looks at a clock: the same input gives the same output, so that a
 //! test sees all that would happen to a cluster.
 
+#[cfg(test)]
+mod examples;
 pub mod invalid;
 pub mod labels;
 pub mod mesh;

@@ -1,1 +1,171 @@
-//! Tests.
+//! What a user reads of a Microservice.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::examples::valid;
+
+const PLAIN: &str = "{image: a, port: 80, replicas: 2}";
+const SQLITE: &str = "{image: a, port: 80, database: {engine: SQLite, storage: {size: 1Gi}}}";
+
+fn deployment(replicas: i32, updated: i32, available: i32) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"generation": 1},
+        "spec": {"selector": {}, "template": {}},
+        "status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": updated,
+            "availableReplicas": available, "readyReplicas": available},
+    }))
+    .unwrap()
+}
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "a-1"}, "status": status})).unwrap()
+}
+
+fn waiting(reason: &str) -> Pod {
+    pod(json!({"containerStatuses": [{"name": "service", "image": "a", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "because"}}}]}))
+}
+
+fn claim(phase: &str) -> PersistentVolumeClaim {
+    serde_json::from_value(json!({"metadata": {}, "status": {"phase": phase}})).unwrap()
+}
+
+fn status(spec: &str, observed: &Observed<'_>) -> MicroserviceStatus {
+    of(&valid("a", spec), None, observed, Timestamp::UNIX_EPOCH)
+}
+
+fn condition<'a>(status: &'a MicroserviceStatus, kind: &str) -> &'a Condition {
+    status.conditions.iter().find(|condition| condition.type_ == kind).unwrap()
+}
+
+fn summary(status: &MicroserviceStatus, kind: &str) -> String {
+    let condition = condition(status, kind);
+    format!("{} {}", condition.status, condition.reason)
+}
+
+#[test]
+fn a_service_whose_pods_are_all_available_is_ready() {
+    let deployment = deployment(2, 2, 2);
+    let status = status(PLAIN, &Observed { deployment: Some(&deployment), ..Observed::default() });
+    assert_eq!(summary(&status, READY), "True Available");
+    assert_eq!(summary(&status, PROGRESSING), "False Complete");
+    assert_eq!(summary(&status, BUS_READY), "True Connected");
+    assert_eq!(
+        (status.replicas, status.ready_replicas, status.desired_replicas),
+        (Some(2), Some(2), Some(2))
+    );
+    assert_eq!(status.selector.as_deref(), Some("murmur.dev/microservice=a"));
+    assert!(status.conditions.iter().all(|condition| condition.type_ != DATABASE_READY));
+    assert!(status.database.is_none());
+}
+
+#[test]
+fn a_service_is_not_ready_while_pods_are_rolled_out() {
+    for deployment in [deployment(2, 2, 1), deployment(3, 1, 2), deployment(3, 2, 3)] {
+        let status = status(PLAIN, &Observed { deployment: Some(&deployment), ..Observed::default() });
+        assert_eq!(summary(&status, READY), "False PodsNotReady");
+        assert_eq!(summary(&status, PROGRESSING), "True RollingOut");
+    }
+    let status = status(PLAIN, &Observed::default());
+    assert_eq!(summary(&status, READY), "False PodsNotReady");
+}
+
+#[test]
+fn a_deployment_that_has_not_been_looked_at_proves_nothing() {
+    let mut deployment = deployment(2, 2, 2);
+    deployment.metadata.generation = Some(2);
+    let status = status(PLAIN, &Observed { deployment: Some(&deployment), ..Observed::default() });
+    assert_eq!(summary(&status, READY), "False PodsNotReady");
+}
+
+#[test]
+fn a_service_scaled_to_none_is_ready() {
+    let deployment = deployment(0, 0, 0);
+    let status = status(
+        "{image: a, port: 80, replicas: 0}",
+        &Observed { deployment: Some(&deployment), ..Observed::default() },
+    );
+    assert_eq!(summary(&status, READY), "True Available");
+}
+
+#[test]
+fn what_a_pod_says_is_the_reason() {
+    let deployment = deployment(2, 2, 0);
+    let unschedulable = pod(json!({"conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": "0/1 nodes are available"}]}));
+    for (pod, reason, text) in [
+        (waiting("ErrImagePull"), "ImageNotPulled", "the image a cannot be pulled"),
+        (waiting("ImagePullBackOff"), "ImageNotPulled", "the image a cannot be pulled"),
+        (waiting("CrashLoopBackOff"), "CrashLoop", "kubectl logs --previous"),
+        (waiting("CreateContainerConfigError"), "ContainerNotCreated", "because"),
+        (unschedulable, "Unschedulable", "0/1 nodes are available"),
+    ] {
+        let pods = [pod];
+        let status =
+            status(PLAIN, &Observed { deployment: Some(&deployment), pods: &pods, ..Observed::default() });
+        assert_eq!(summary(&status, READY), format!("False {reason}"));
+        assert!(condition(&status, READY).message.contains(text), "{:?}", condition(&status, READY));
+    }
+    let pods = [waiting("ContainerCreating")];
+    let status =
+        status(PLAIN, &Observed { deployment: Some(&deployment), pods: &pods, ..Observed::default() });
+    assert_eq!(summary(&status, READY), "False PodsNotReady");
+}
+
+#[test]
+fn a_rollout_that_does_not_move_is_not_progressing() {
+    let mut deployment = deployment(3, 1, 2);
+    let conditions =
+        json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+    deployment.status.as_mut().unwrap().conditions = Some(serde_json::from_value(conditions).unwrap());
+    let status = status(PLAIN, &Observed { deployment: Some(&deployment), ..Observed::default() });
+    assert_eq!(summary(&status, READY), "False ProgressDeadlineExceeded");
+    assert_eq!(summary(&status, PROGRESSING), "False ProgressDeadlineExceeded");
+}
+
+#[test]
+fn a_database_stands_where_its_claim_does() {
+    let deployment = deployment(1, 1, 0);
+    for (phase, expected, reason) in [
+        (Some("Bound"), DatabasePhase::Bound, "True Bound"),
+        (Some("Pending"), DatabasePhase::Pending, "False ClaimPending"),
+        (Some("Lost"), DatabasePhase::Lost, "False ClaimLost"),
+        (None, DatabasePhase::Pending, "False ClaimMissing"),
+    ] {
+        let claim = phase.map(claim);
+        let status = status(
+            SQLITE,
+            &Observed { deployment: Some(&deployment), claim: claim.as_ref(), ..Observed::default() },
+        );
+        let database = status.database.as_ref().unwrap();
+        assert_eq!((database.phase, database.claim_name.as_deref()), (expected, Some("a-data")));
+        assert_eq!(summary(&status, DATABASE_READY), reason);
+        if reason.starts_with("False") {
+            assert_eq!(summary(&status, READY), reason);
+        }
+    }
+}
+
+#[test]
+fn an_outage_of_the_bus_does_not_make_a_service_unready() {
+    let deployment = deployment(2, 2, 2);
+    let bus = Some(Problem::new("BusUnavailable", "the bus does not answer"));
+    let status = status(PLAIN, &Observed { deployment: Some(&deployment), bus, ..Observed::default() });
+    assert_eq!(summary(&status, READY), "True Available");
+    assert_eq!(summary(&status, BUS_READY), "False BusUnavailable");
+}
+
+#[test]
+fn a_service_that_cannot_be_applied_or_planned_says_why_and_keeps_what_was_seen() {
+    let deployment = deployment(2, 2, 2);
+    let blocked = Some(Problem::new("NameTaken", "Service a is not ours"));
+    let blocked = status(PLAIN, &Observed { deployment: Some(&deployment), blocked, ..Observed::default() });
+    assert_eq!(summary(&blocked, READY), "False NameTaken");
+    assert_eq!(summary(&blocked, PROGRESSING), "False NameTaken");
+    let problem = Problem::new("InvalidValue", "spec.port: 0");
+    let invalid = invalid(Some(&blocked), 7, &problem, Timestamp::UNIX_EPOCH);
+    assert_eq!(summary(&invalid, READY), "False InvalidValue");
+    assert_eq!((invalid.observed_generation, invalid.replicas), (Some(7), Some(2)));
+}

@@ -1,1 +1,70 @@
-//! Tests.
+//! What a user reads of an EventSubscription.
+
+use super::*;
+
+fn durable(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> DurablePosition {
+    DurablePosition { pending, ack_pending, ack_floor, delivered }
+}
+
+fn observed(durables: Vec<DurablePosition>) -> Observed {
+    Observed { durables: Some(durables), dead_letters: Some(0), delivery: Delivery::Going, blocked: None }
+}
+
+fn status(observed: &Observed) -> EventSubscriptionStatus {
+    of(1, None, observed, Timestamp::UNIX_EPOCH)
+}
+
+fn summary(status: &EventSubscriptionStatus, kind: &str) -> String {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+    format!("{} {}", condition.status, condition.reason)
+}
+
+#[test]
+fn a_subscription_with_nothing_waiting_has_caught_up() {
+    let status = status(&observed(vec![durable(0, 0, 7, 7), durable(0, 0, 2, 2)]));
+    assert_eq!(summary(&status, READY), "True DurablesReady");
+    assert_eq!(summary(&status, CAUGHT_UP), "True NothingPending");
+    assert_eq!(summary(&status, DELIVERING), "True Delivering");
+    assert_eq!((status.pending, status.last_delivered_sequence), (Some(0), Some(7)));
+}
+
+#[test]
+fn events_in_delivery_wait_too_and_hold_the_position_back() {
+    let status = status(&observed(vec![durable(3, 2, 5, 9), durable(0, 0, 100, 100)]));
+    assert_eq!(summary(&status, CAUGHT_UP), "False EventsPending");
+    assert_eq!((status.pending, status.last_delivered_sequence), (Some(5), Some(5)));
+}
+
+#[test]
+fn the_conditions_of_a_moving_backlog_do_not_change() {
+    let first = status(&observed(vec![durable(3, 2, 5, 9)]));
+    let second = of(1, Some(&first), &observed(vec![durable(2, 2, 6, 10)]), Timestamp::MAX);
+    assert_eq!(first.conditions, second.conditions);
+}
+
+#[test]
+fn while_the_bus_is_away_numbers_stay_and_conditions_are_unknown() {
+    let before = status(&observed(vec![durable(3, 0, 5, 5)]));
+    let away = Observed { durables: None, dead_letters: None, delivery: Delivery::Unreported, blocked: None };
+    let after = of(1, Some(&before), &away, Timestamp::UNIX_EPOCH);
+    assert_eq!((after.pending, after.dead_letters), (Some(3), Some(0)));
+    assert_eq!(summary(&after, READY), "Unknown BusUnavailable");
+    assert_eq!(summary(&after, CAUGHT_UP), "Unknown BusUnavailable");
+    assert_eq!(summary(&after, DELIVERING), "Unknown NoReport");
+}
+
+#[test]
+fn a_subscription_to_a_service_that_is_not_there_says_so() {
+    let blocked = Some(Problem::new("MicroserviceNotFound", "there is no Microservice history"));
+    let status = status(&Observed { blocked, ..observed(vec![]) });
+    assert_eq!(summary(&status, READY), "False MicroserviceNotFound");
+    assert_eq!(summary(&status, DELIVERING), "False MicroserviceNotFound");
+}
+
+#[test]
+fn a_service_that_holds_events_up_is_named_by_its_sidecar() {
+    let delivery = Delivery::Held("the service refuses connections".into());
+    let status = status(&Observed { delivery, ..observed(vec![durable(3, 0, 5, 5)]) });
+    assert_eq!(summary(&status, DELIVERING), "False ServiceUnavailable");
+    assert_eq!(summary(&status, READY), "True DurablesReady");
+}
