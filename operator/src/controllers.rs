@@ -261,6 +261,7 @@ async fn subscription_seen(queues: &Queues, context: &Context, seen: Seen<EventS
     if gone {
         context.backoff.succeeded(&key("EventSubscription", &subscription));
         context.status.forget(&subscription.uid().unwrap_or_default());
+        context.meshes.sweep(&namespace).await;
     } else {
         queues.subscriptions.add(ObjectRef::from_obj(&subscription)).await;
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::leader::Election;
 use crate::metrics::Metrics;
@@ -73,7 +74,12 @@ pub async fn run(settings: Settings, client: kube::Client, stop: CancellationTok
         .with_context(|| format!("{} cannot be listened on", settings.listen))?;
     // Probes and metrics answer until the very end.
     let serving = CancellationToken::new();
-    let server = tokio::spawn(http::serve(listener, Arc::new(registry), is_ready, serving.clone()));
+    let server = AbortOnDropHandle::new(tokio::spawn(http::serve(
+        listener,
+        Arc::new(registry),
+        is_ready,
+        serving.clone(),
+    )));
 
     let ended = tokio::select! {
         () = stop.cancelled() => Ended::Stopped,
@@ -120,8 +126,13 @@ async fn lead(
     tracing::info!("leading");
     metrics.leader.set(1);
     let acting = CancellationToken::new();
-    let mut controllers =
-        tokio::spawn(controllers::run(client.clone(), settings.clone(), metrics.clone(), acting.clone()));
+    // Cut off when this future is dropped.
+    let mut controllers = AbortOnDropHandle::new(tokio::spawn(controllers::run(
+        client.clone(),
+        settings.clone(),
+        metrics.clone(),
+        acting.clone(),
+    )));
     let ended = tokio::select! {
         () = stop.cancelled() => Ended::Stopped,
         () = election.lost() => Ended::LostLease,

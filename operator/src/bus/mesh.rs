@@ -85,7 +85,7 @@ pub struct Mesh {
     state: watch::Receiver<MeshState>,
     observed: Mutex<Observed>,
     streams: watch::Sender<Vec<Value>>,
-    look: Notify,
+    orphaned: Notify,
 }
 
 impl Mesh {
@@ -114,9 +114,9 @@ impl Mesh {
         self.observed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Has the durables read now instead of at the next poll.
-    pub fn look_now(&self) {
-        self.look.notify_one();
+    /// Has durables without an owner removed now instead of at the next check.
+    pub fn sweep_now(&self) {
+        self.orphaned.notify_one();
     }
 
     /// Sets what the streams should be; they are put right at once if that is new.
@@ -158,7 +158,7 @@ impl Actor {
             state: receiver,
             observed: Mutex::default(),
             streams: watch::Sender::new(streams),
-            look: Notify::new(),
+            orphaned: Notify::new(),
         });
         Self { mesh, state, url, system, changes, sweep, client: None }
     }
@@ -222,7 +222,7 @@ impl Actor {
         loop {
             tokio::select! {
                 _ = poll.tick() => self.poll(&client).await?,
-                () = self.mesh.look.notified() => self.poll(&client).await?,
+                () = self.mesh.orphaned.notified() => self.sweep.run(&self.mesh, &client).await?,
                 _ = check.tick() => {
                     self.ensure_account().await?;
                     self.ensure_streams(&client).await?;

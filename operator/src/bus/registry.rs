@@ -123,6 +123,13 @@ impl Meshes {
         Ok(mesh)
     }
 
+    /// Has a mesh remove the durables that nobody owns any more, if it is served.
+    pub async fn sweep(&self, name: &str) {
+        if let Some(entry) = self.entries.lock().await.get(name) {
+            entry.mesh.sweep_now();
+        }
+    }
+
     /// How many meshes are served.
     pub async fn len(&self) -> usize {
         self.entries.lock().await.len()

@@ -1,0 +1,78 @@
+//! Crashes and outages.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use murmur_crds::EventSubscription;
+use serde_json::{Value, json};
+
+use crate::world::{test, wait};
+
+#[test]
+fn an_operator_killed_at_any_point_ends_in_the_same_state() {
+    test("killed", |world| async move {
+        let ns = world.namespace("killed").await?;
+        world.kill_operator().await?;
+        for number in 0..6 {
+            let name = format!("service{number}");
+            let spec = json!({"volume": {"size": "1Gi"}, "publishes": [{"type": "A"}]});
+            world.microservice(&ns, &name, spec).await?;
+            world.subscription(&ns, &format!("to-{name}"), &name, "A", json!({})).await?;
+        }
+        // Starting takes it some 150 ms, doing all of it some 500 more.
+        for milliseconds in [120, 180, 240, 300, 380, 460] {
+            world.restart_operator().await?;
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            world.kill_operator().await?;
+        }
+        world.restart_operator().await?;
+        for number in 0..6 {
+            let name = format!("service{number}");
+            world.condition(&ns, &name, "BusReady", "True").await?;
+            world.condition_of::<EventSubscription>(&ns, &format!("to-{name}"), "Ready", "True").await?;
+            world.pods_become_ready(&ns, &name).await?;
+            world.condition(&ns, &name, "Progressing", "False").await?;
+            // The three places that hold the user's rights agree.
+            let secret =
+                world.api::<Secret>(&ns).get(&format!("{name}-sidecar")).await?.data.unwrap_or_default();
+            let map =
+                world.api::<ConfigMap>(&ns).get(&format!("{name}-sidecar")).await?.data.unwrap_or_default();
+            let body = json!({"last_by_subj": format!("config.{name}")});
+            let answer = world.jetstream(&ns, "STREAM.MSG.GET.CONFIG", &body).await?;
+            let data = answer["message"]["data"].as_str().unwrap_or_default();
+            let published: Value = serde_json::from_slice(&data_encoding::BASE64.decode(data.as_bytes())?)?;
+            assert_eq!(published["userJwt"], String::from_utf8_lossy(&secret["user.jwt"].0).as_ref());
+            let told: Value = serde_json::from_str(&map["config.json"])?;
+            assert_eq!(told["subscriptions"], published["subscriptions"]);
+            assert!(published["generation"].as_u64() >= told["generation"].as_u64());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_nats_objects_are_made_and_the_bus_follows_when_it_is_back() {
+    test("NATS away", |world| async move {
+        let ns = world.namespace("away").await?;
+        world.microservice(&ns, "before", json!({})).await?;
+        world.condition(&ns, "before", "BusReady", "True").await?;
+        world.broker.lock().await.kill().await?;
+        world.microservice(&ns, "during", json!({})).await?;
+        wait("its Deployment is made all the same", || async {
+            Ok(world.api::<Deployment>(&ns).get_opt("during").await?)
+        })
+        .await?;
+        let (_, message) = world.condition(&ns, "during", "BusReady", "False").await?;
+        assert!(message.contains("NATS") || message.contains("connection"), "{message}");
+        let (_, message) = world.condition(&ns, "before", "BusReady", "False").await?;
+        assert!(message.contains("NATS"), "{message}");
+        world.pods_become_ready(&ns, "during").await?;
+        world.condition(&ns, "during", "Ready", "True").await?;
+        // What is deleted meanwhile goes at once: no finalizer waits for NATS.
+        world.delete::<murmur_crds::Microservice>(&ns, "before").await?;
+        world.broker.lock().await.resume().await?;
+        world.condition(&ns, "during", "BusReady", "True").await?;
+        Ok(())
+    });
+}

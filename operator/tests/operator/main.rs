@@ -1,0 +1,14 @@
+//! The operator against a real kube-apiserver with etcd and a real nats-server
+//! with the operator's own trust material. There is no kubelet and no
+//! controller: what those would do, a test does.
+
+#![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used, clippy::panic)]
+
+mod bus;
+mod data;
+mod election;
+mod failure;
+mod objects;
+mod status;
+mod steady;
+mod world;

@@ -1,0 +1,51 @@
+//! At steady state nothing is written but the lease.
+
+use std::time::Duration;
+
+use murmur_crds::EventSubscription;
+use serde_json::{Value, json};
+
+use crate::world::test;
+
+/// How long nothing may be written. Longer than two polls of the bus.
+const QUIET: Duration = Duration::from_secs(11);
+
+#[test]
+fn nothing_is_written_at_steady_state_but_the_lease() {
+    test("steady state", |world| async move {
+        let ns = world.namespace("steady").await?;
+        // Values that the API server writes in another way than the user.
+        let spec = json!({"resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}}, "volume": {"size": "1024Mi"},
+            "env": [{"name": "A", "value": ""}], "publishes": [{"type": "A"}]});
+        world.microservice(&ns, "users", spec).await?;
+        world.subscription(&ns, "mine", "users", "A", json!({})).await?;
+        world.pods_become_ready(&ns, "users").await?;
+        world.condition(&ns, "users", "Ready", "True").await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        world.condition_of::<EventSubscription>(&ns, "mine", "CaughtUp", "True").await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        let before = writes(&world.server.audit_log())?.len();
+        tokio::time::sleep(QUIET).await;
+        let all = writes(&world.server.audit_log())?;
+        let others: Vec<&String> = all[before..].iter().filter(|write| !write.contains("/leases/")).collect();
+        assert!(others.is_empty(), "{others:#?}");
+        assert!(all.len() > before, "the lease is renewed, so the audit log is being written");
+        Ok(())
+    });
+}
+
+/// The writes in an audit log.
+fn writes(path: &std::path::Path) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for line in std::fs::read_to_string(path)?.lines() {
+        let entry: Value = serde_json::from_str(line)?;
+        let verb = entry["verb"].as_str().unwrap_or_default();
+        let agent = entry["userAgent"].as_str().unwrap_or_default();
+        // The API server writes to itself, too.
+        if ["create", "update", "patch", "delete"].contains(&verb) && !agent.starts_with("kube-apiserver") {
+            found.push(format!("{verb} {}", entry["requestURI"].as_str().unwrap_or_default()));
+        }
+    }
+    Ok(found)
+}
