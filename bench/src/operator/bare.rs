@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Client, ResourceExt};
 
 use super::AT_ONCE;
@@ -42,7 +42,7 @@ pub async fn apply(bed: &Bed, from: &str) -> Result<Bare> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         let api: Api<DynamicObject> = Api::namespaced_with(bed.client.clone(), from, &resource);
         let list = api.list(&ListParams::default().labels("app.kubernetes.io/managed-by=murmur")).await?;
-        objects.extend(list.items.into_iter().map(|object| (resource.clone(), bare(object))));
+        objects.extend(list.items.into_iter().map(|object| (resource.clone(), bare(&resource, object))));
     }
     let requests = objects.len();
     let began = Instant::now();
@@ -55,7 +55,9 @@ pub async fn apply(bed: &Bed, from: &str) -> Result<Bare> {
 }
 
 /// The object as one would write it: without what the server has added.
-fn bare(mut object: DynamicObject) -> DynamicObject {
+fn bare(resource: &ApiResource, mut object: DynamicObject) -> DynamicObject {
+    // The items of a list do not say what they are.
+    object.types = Some(TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
     let metadata = std::mem::take(&mut object.metadata);
     object.metadata.name = metadata.name;
     object.metadata.labels = metadata.labels;
