@@ -1,5 +1,7 @@
 //! The program that writes the files.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)] // It is a test.
+
 use std::path::Path;
 use std::process::{Command, Output};
 

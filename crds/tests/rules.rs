@@ -1,6 +1,8 @@
 //! Every rule of every kind, against a real API server: an example that keeps
 //! it is taken, one that breaks it is refused with a text that says why.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)] // It is a test.
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -98,7 +100,7 @@ impl Kind {
         match answer {
             Ok(_) => panic!("{} took {what}, which should say {text:?}", self.kind),
             Err(error) => {
-                assert!(error.contains(text), "{} said to {what}: {error}\nwanted: {text}", self.kind)
+                assert!(error.contains(text), "{} said to {what}: {error}\nwanted: {text}", self.kind);
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What is planned, applied to a real API server: it takes every object as it
 //! is, twice without a change, and the pods keep Pod Security `restricted`.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value)] // It is a test.
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};

@@ -19,12 +19,12 @@ fn deployment(replicas: i32, updated: i32, available: i32) -> Deployment {
     .unwrap()
 }
 
-fn pod(status: Value) -> Pod {
+fn pod(status: &Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "a-1"}, "status": status})).unwrap()
 }
 
 fn waiting(reason: &str) -> Pod {
-    pod(json!({"containerStatuses": [{"name": "service", "image": "a", "imageID": "", "ready": false,
+    pod(&json!({"containerStatuses": [{"name": "service", "image": "a", "imageID": "", "ready": false,
         "restartCount": 0, "state": {"waiting": {"reason": reason, "message": "because"}}}]}))
 }
 
@@ -93,7 +93,7 @@ fn a_service_scaled_to_none_is_ready() {
 #[test]
 fn what_a_pod_says_is_the_reason() {
     let deployment = deployment(2, 2, 0);
-    let unschedulable = pod(json!({"conditions": [{"type": "PodScheduled", "status": "False",
+    let unschedulable = pod(&json!({"conditions": [{"type": "PodScheduled", "status": "False",
         "reason": "Unschedulable", "message": "0/1 nodes are available"}]}));
     for (pod, reason, text) in [
         (waiting("ErrImagePull"), "ImageNotPulled", "the image a cannot be pulled"),
