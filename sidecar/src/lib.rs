@@ -1,1 +1,278 @@
-//! TODO
+//! The sidecar of a Murmur service: local HTTP on one side, JetStream on the
+//! other. What the service posts it publishes ([`mod@publish`]), what the
+//! service subscribed to it delivers ([`mod@deliver`]), so that the service
+//! itself knows neither NATS nor any library of ours.
+//!
+//! [`Settings`] are parsed before anything is bound; [`run`] then locks the
+//! volume, makes the database, binds, connects and works until it is stopped.
+//! The bus gates nothing: while it is away the service runs, publishing is
+//! answered with 503, and deliveries wait.
+
+mod board;
+pub(crate) mod bus;
+pub mod cli;
+pub mod database;
+pub(crate) mod deliver;
+pub mod drain;
+mod http;
+pub mod limits;
+pub mod lock;
+pub mod logging;
+mod metrics;
+pub(crate) mod publish;
+mod report;
+pub mod settings;
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use murmur_mesh::config::SidecarConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use settings::{Settings, SettingsError};
+
+use crate::board::Board;
+use crate::bus::Bus;
+use crate::bus::configuration::Follower;
+use crate::deliver::Deliveries;
+use crate::drain::Drain;
+use crate::http::admin::Admin;
+use crate::http::local::Local;
+use crate::http::server::Server;
+use crate::logging::Level;
+use crate::metrics::Metrics;
+use crate::publish::{InFlight, Publisher};
+
+/// Connections to the admin listener: the kubelet's and Prometheus'.
+const ADMIN_CONNECTIONS: usize = 32;
+
+/// The sockets of a sidecar, bound by whoever runs it: tests use their own ports.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where the service comes in; one for each address family.
+    pub local: Vec<TcpListener>,
+    /// Where the kubelet and Prometheus come in.
+    pub admin: TcpListener,
+}
+
+/// Why a sidecar could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The volume.
+    #[error(transparent)]
+    Lock(#[from] lock::LockError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] database::DatabaseError),
+    /// A socket.
+    #[error("cannot listen on {address}: {cause}; is another program using the port?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The client of the bus.
+    #[error("cannot set up the connection to the bus: {0}")]
+    Bus(#[source] async_nats::Error),
+}
+
+impl Listeners {
+    /// Binds both. With 127.0.0.1 the same port of ::1 is bound too, where there is IPv6.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn bind(local: SocketAddr, admin: SocketAddr) -> Result<Self, StartError> {
+        let bind = |address| async move {
+            TcpListener::bind(address).await.map_err(|cause| StartError::Bind { address, cause })
+        };
+        let mut locals = vec![bind(local).await?];
+        if local.ip() == Ipv4Addr::LOCALHOST {
+            match TcpListener::bind((Ipv6Addr::LOCALHOST, local.port())).await {
+                Ok(listener) => locals.push(listener),
+                Err(error) => tracing::debug!(%error, "no IPv6 on loopback; 127.0.0.1 alone is served"),
+            }
+        }
+        Ok(Self { local: locals, admin: bind(admin).await? })
+    }
+}
+
+/// Runs a sidecar until `stop`, then lets what is in flight end.
+///
+/// `bind` is awaited once the volume is locked and the database is there: who
+/// can connect can rely on both.
+///
+/// # Errors
+/// When it cannot start. Once it runs, nothing ends it but `stop`.
+pub async fn run(
+    settings: Settings,
+    bind: impl Future<Output = Result<Listeners, StartError>>,
+    level: Level,
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let mut stop = std::pin::pin!(stop);
+    let _lock = match &settings.data {
+        Some(volume) => tokio::select! {
+            lock = lock::hold(volume) => Some(lock?),
+            () = &mut stop => return Ok(()),
+        },
+        None => None,
+    };
+    if let Some(path) = &settings.database {
+        database::prepare(path)?;
+    }
+    let listeners = bind.await?;
+    let sidecar = Sidecar::start(settings, listeners, level).await?;
+    stop.await;
+    sidecar.end().await;
+    Ok(())
+}
+
+/// A sidecar that runs.
+struct Sidecar {
+    limits: limits::Limits,
+    bus: Bus,
+    drain: Drain,
+    connections: TaskTracker,
+    accepting: CancellationToken,
+    background: CancellationToken,
+}
+
+impl Sidecar {
+    async fn start(settings: Settings, listeners: Listeners, level: Level) -> Result<Self, StartError> {
+        let Settings {
+            bus,
+            config,
+            config_file,
+            credentials,
+            message_id_key,
+            authorization,
+            pod,
+            limits,
+            ..
+        } = settings;
+        let metrics = Arc::new(Metrics::new());
+        let board = Arc::new(Board::default());
+        let drain = Drain::default();
+        let credentials = Arc::new(credentials);
+        let name = format!("{}/{pod}", config.service);
+        let bus = Bus::start(&bus, credentials.clone(), message_id_key.inbox_prefix(), name, metrics.clone())
+            .await
+            .map_err(StartError::Bus)?;
+        let publisher = Publisher::new(bus.clone(), limits.publish_timeout, limits.reconnect_grace);
+        let sender = watch::Sender::new(Arc::new(config));
+        let configuration = sender.subscribe();
+        let local = Local {
+            service: configuration.borrow().service.clone(),
+            source: default_source(&configuration.borrow()),
+            message_id_key,
+            configuration: configuration.clone(),
+            bus: bus.clone(),
+            publisher: publisher.clone(),
+            in_flight: InFlight::new(
+                limits.publishes,
+                limits.publish_bytes,
+                metrics.publishes_in_flight.clone(),
+            ),
+            limits: limits.clone(),
+            metrics: metrics.clone(),
+            board: board.clone(),
+            drain: drain.clone(),
+        };
+        let deliveries = Deliveries {
+            bus: bus.clone(),
+            publisher,
+            authorization,
+            limits: limits.clone(),
+            metrics: metrics.clone(),
+            board: board.clone(),
+            drain: drain.clone(),
+            configuration: configuration.clone(),
+        };
+        let sidecar = Self {
+            limits,
+            bus: bus.clone(),
+            drain,
+            connections: TaskTracker::new(),
+            accepting: CancellationToken::new(),
+            background: CancellationToken::new(),
+        };
+        sidecar.serve(listeners, local, Admin { metrics: metrics.clone(), board: board.clone() });
+        let follower = Follower { bus: bus.clone(), credentials, file: config_file, current: sender };
+        sidecar.in_background(follower.run());
+        sidecar.in_background(deliveries.run());
+        sidecar.in_background(report::run(bus, board, configuration.clone(), pod));
+        sidecar.in_background(apply(configuration, level, metrics));
+        Ok(sidecar)
+    }
+
+    fn serve(&self, listeners: Listeners, local: Local, admin: Admin) {
+        let server = |connections| Server {
+            connections,
+            head_timeout: self.limits.head_timeout,
+            stop: self.accepting.clone(),
+            tracker: self.connections.clone(),
+        };
+        let local = Arc::new(local);
+        for listener in listeners.local {
+            tokio::spawn(server(self.limits.connections).serve(listener, local.clone()));
+        }
+        // Probes go on until the very end.
+        let admin_server = Server {
+            stop: self.background.clone(),
+            tracker: TaskTracker::new(),
+            ..server(ADMIN_CONNECTIONS)
+        };
+        tokio::spawn(admin_server.serve(listeners.admin, Arc::new(admin)));
+    }
+
+    fn in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.background.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = ended.cancelled() => {}
+            }
+        });
+    }
+
+    /// Deliveries and publishes in flight end, within bounds; then the process may.
+    async fn end(self) {
+        tracing::info!("ending: what is in flight is finished first");
+        self.drain.start();
+        self.accepting.cancel();
+        self.connections.close();
+        let all = async {
+            tokio::join!(self.drain.finished(), self.connections.wait());
+        };
+        if tokio::time::timeout(self.limits.shutdown, all).await.is_err() {
+            tracing::warn!("ended before all that was in flight was finished; the bus will deliver it again");
+        }
+        if self.bus.link().connected {
+            let _ = tokio::time::timeout(self.limits.shutdown, self.bus.client().flush()).await;
+        }
+        self.background.cancel();
+    }
+}
+
+/// The `source` of events that name none.
+fn default_source(config: &SidecarConfig) -> String {
+    format!("/{}/{}", config.mesh, config.service)
+}
+
+/// Applies the parts of the configuration that belong to nobody else.
+async fn apply(mut configuration: watch::Receiver<Arc<SidecarConfig>>, level: Level, metrics: Arc<Metrics>) {
+    loop {
+        let config = configuration.borrow_and_update().clone();
+        level.set(config.log_level);
+        metrics.generation.set(i64::try_from(config.generation).unwrap_or(i64::MAX));
+        if configuration.changed().await.is_err() {
+            return;
+        }
+    }
+}

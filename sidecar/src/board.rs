@@ -1,0 +1,114 @@
+//! Where each subscription writes how it stands: for `/v1/status`, for the
+//! operator's report and for the drain.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use murmur_mesh::name::SubscriptionName;
+use murmur_mesh::report::SubscriptionReport;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+/// All subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    entries: Mutex<BTreeMap<SubscriptionName, Arc<Entry>>>,
+    /// Told when a subscription begins or ends to hold, comes or goes.
+    pub(crate) changed: Notify,
+}
+
+/// One subscription.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) buffered: AtomicUsize,
+    pub(crate) pending: AtomicU64,
+    pub(crate) last_sequence: AtomicU64,
+    timeout_milliseconds: AtomicU64,
+    held: Mutex<Option<String>>,
+}
+
+/// One subscription as `/v1/status` shows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Standing {
+    name: String,
+    in_flight: usize,
+    buffered: usize,
+    pending: u64,
+    last_delivered_sequence: u64,
+    held: Option<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Board {
+    /// The entry of a subscription, made when there is none.
+    pub(crate) fn entry(&self, name: &SubscriptionName) -> Arc<Entry> {
+        let entry = lock(&self.entries).entry(name.clone()).or_default().clone();
+        self.changed.notify_one();
+        entry
+    }
+
+    /// Takes a subscription off.
+    pub(crate) fn remove(&self, name: &SubscriptionName) {
+        lock(&self.entries).remove(name);
+        self.changed.notify_one();
+    }
+
+    /// Says why a subscription delivers nothing, or that it does again. `true`: that is news.
+    pub(crate) fn hold(&self, entry: &Entry, reason: Option<String>) -> bool {
+        let mut held = lock(&entry.held);
+        let news = held.is_some() != reason.is_some();
+        if *held != reason {
+            *held = reason;
+            self.changed.notify_one();
+        }
+        news
+    }
+
+    /// All, as `/v1/status` shows them.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        let standing = |(name, entry): (&SubscriptionName, &Arc<Entry>)| Standing {
+            name: name.to_string(),
+            in_flight: entry.in_flight.load(Ordering::Relaxed),
+            buffered: entry.buffered.load(Ordering::Relaxed),
+            pending: entry.pending.load(Ordering::Relaxed),
+            last_delivered_sequence: entry.last_sequence.load(Ordering::Relaxed),
+            held: lock(&entry.held).clone(),
+        };
+        lock(&self.entries).iter().map(standing).collect()
+    }
+
+    /// All, as the operator hears of them.
+    pub(crate) fn reports(&self, most: usize) -> Vec<SubscriptionReport> {
+        let report = |(name, entry): (&SubscriptionName, &Arc<Entry>)| SubscriptionReport {
+            name: name.clone(),
+            held: lock(&entry.held).clone(),
+        };
+        lock(&self.entries).iter().take(most).map(report).collect()
+    }
+
+    /// Events that are with the service.
+    pub(crate) fn deliveries_in_flight(&self) -> usize {
+        lock(&self.entries).values().map(|entry| entry.in_flight.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The longest that a delivery may take.
+    pub(crate) fn longest_timeout(&self) -> Duration {
+        let milliseconds = |entry: &Arc<Entry>| entry.timeout_milliseconds.load(Ordering::Relaxed);
+        Duration::from_millis(lock(&self.entries).values().map(milliseconds).max().unwrap_or(0))
+    }
+}
+
+impl Entry {
+    /// How long a delivery of this subscription may take.
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.timeout_milliseconds.store(milliseconds, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,67 @@
+//! Where an event from a durable comes from, as the subject of its
+//! acknowledgement says, and what can be said back.
+
+use bytes::Bytes;
+
+/// It is done.
+pub(crate) const ACK: Bytes = Bytes::from_static(b"+ACK");
+/// It is being worked on: the broker waits longer.
+pub(crate) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+/// It is given back, to be delivered again at once.
+pub(crate) const GIVE_BACK: Bytes = Bytes::from_static(b"-NAK");
+
+/// It shall never be delivered again.
+pub(crate) fn terminate(reason: &str) -> Bytes {
+    Bytes::from(format!("+TERM {reason}"))
+}
+
+/// What the subject of an acknowledgement says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Delivered<'a> {
+    /// The durable.
+    pub(crate) durable: &'a str,
+    /// The event's place in the stream.
+    pub(crate) sequence: u64,
+    /// How many events follow it, for this durable.
+    pub(crate) pending: u64,
+}
+
+impl<'a> Delivered<'a> {
+    /// Reads both layouts of the subject:
+    /// `$JS.ACK.<stream>.<durable>.<deliveries>.<stream sequence>.<durable's sequence>.<time>.<pending>`
+    /// and, from the same on, `$JS.ACK.<domain>.<account>.<stream>.<durable>. … .<pending>[.<more>]`.
+    pub(crate) fn parse(reply: &'a str) -> Option<Self> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let tokens = rest.split('.').count();
+        let skipped = if tokens >= 9 { 2 } else { 0 };
+        let mut parts = rest.split('.').skip(skipped + 1);
+        let durable = parts.next()?;
+        let sequence = parts.nth(1)?.parse().ok()?;
+        let pending = parts.nth(2)?.parse().ok()?;
+        Some(Self { durable, sequence, pending })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_layouts_of_the_acknowledgements_subject_are_understood() {
+        let expected = Delivered { durable: "history-0", sequence: 100, pending: 42 };
+        for reply in [
+            "$JS.ACK.EVENTS.history-0.3.100.7.1790230470084404000.42",
+            "$JS.ACK._.hash.EVENTS.history-0.3.100.7.1790230470084404000.42",
+            "$JS.ACK._.hash.EVENTS.history-0.3.100.7.1790230470084404000.42.token",
+        ] {
+            assert_eq!(Delivered::parse(reply).as_ref(), Some(&expected), "{reply}");
+        }
+    }
+
+    #[test]
+    fn another_subject_is_not_taken_for_one() {
+        for reply in ["", "x.y", "$JS.ACK.EVENTS.d", "$JS.ACK.EVENTS.d.1.x.3.4.5"] {
+            assert_eq!(Delivered::parse(reply), None, "{reply}");
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! What is held and what may go next. Pure.
+//!
+//! Events of one key share a lane: the first of it is sent, waits for its retry
+//! or is buried, and only when it is done does the next one follow, in the
+//! order of the stream. Events without a lane go whenever there is room.
+
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+use tokio::time::Instant;
+
+/// An event's name while it is held: the durable that it came from, and its
+/// place in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Position {
+    /// The index of the durable within the subscription.
+    pub(super) durable: usize,
+    /// The sequence in the stream.
+    pub(super) sequence: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Behind another one in its lane.
+    Behind,
+    /// May be sent.
+    Ready,
+    /// Out of the lanes' hands: with the service, or on its way to the dead letters.
+    Out,
+    /// May be sent from this moment on.
+    Waiting(Instant),
+}
+
+#[derive(Debug)]
+struct Held<E> {
+    event: E,
+    lane: Option<u64>,
+    state: State,
+    /// Dropped while it was out: the broker may have given it to another.
+    lost: bool,
+}
+
+/// The events of one subscription that are held here.
+#[derive(Debug)]
+pub(super) struct Lanes<E> {
+    held: HashMap<Position, Held<E>>,
+    lanes: HashMap<u64, VecDeque<Position>>,
+    /// May name events that are no longer ready; they are skipped.
+    ready: VecDeque<Position>,
+    /// May name events that no longer wait; they are skipped.
+    waiting: BinaryHeap<Reverse<(Instant, Position)>>,
+    out: usize,
+}
+
+impl<E> Lanes<E> {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            held: HashMap::new(),
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            waiting: BinaryHeap::new(),
+            out: 0,
+        }
+    }
+
+    /// How many are held.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// How many are out.
+    pub(super) fn out(&self) -> usize {
+        self.out
+    }
+
+    /// An event that is held.
+    pub(super) fn get_mut(&mut self, position: Position) -> Option<&mut E> {
+        self.held.get_mut(&position).map(|held| &mut held.event)
+    }
+
+    /// Takes an event in. One that is held already comes back: the broker
+    /// delivered it again, and it is ours again if it was lost.
+    pub(super) fn admit(&mut self, position: Position, lane: Option<u64>, event: E) -> Option<E> {
+        let state = match self.held.entry(position) {
+            MapEntry::Occupied(mut known) => {
+                known.get_mut().lost = false;
+                return Some(event);
+            }
+            MapEntry::Vacant(place) => {
+                let state = match lane {
+                    Some(lane) => Self::queue(self.lanes.entry(lane).or_default(), position),
+                    None => State::Ready,
+                };
+                place.insert(Held { event, lane, state, lost: false });
+                state
+            }
+        };
+        if state == State::Ready {
+            self.ready.push_back(position);
+        }
+        None
+    }
+
+    /// In stream order, but never before the first: that one may be out.
+    fn queue(lane: &mut VecDeque<Position>, position: Position) -> State {
+        if lane.is_empty() {
+            lane.push_back(position);
+            return State::Ready;
+        }
+        let behind = lane.iter().skip(1).rposition(|other| other.sequence < position.sequence);
+        lane.insert(behind.map_or(1, |index| index + 2), position);
+        State::Behind
+    }
+
+    /// The next event that may be sent; it is out from now on.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Position> {
+        self.wake(now);
+        while let Some(position) = self.ready.pop_front() {
+            if let Some(held) = self.held.get_mut(&position)
+                && held.state == State::Ready
+            {
+                held.state = State::Out;
+                self.out += 1;
+                return Some(position);
+            }
+        }
+        None
+    }
+
+    /// Takes an event out of turn: it goes no further than to the dead letters.
+    pub(super) fn take_out(&mut self, position: Position) {
+        if let Some(held) = self.held.get_mut(&position)
+            && held.state != State::Out
+        {
+            held.state = State::Out;
+            self.out += 1;
+        }
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some(&Reverse((due, position))) = self.waiting.peek() {
+            if due > now {
+                break;
+            }
+            self.waiting.pop();
+            if let Some(held) = self.held.get_mut(&position)
+                && held.state == State::Waiting(due)
+            {
+                held.state = State::Ready;
+                self.ready.push_back(position);
+            }
+        }
+    }
+
+    /// When the next event stops waiting.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.waiting.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// An event that is out may be sent again at once, after the others that are ready.
+    pub(super) fn put_back(&mut self, position: Position) {
+        if self.in_again(position, State::Ready) {
+            self.ready.push_back(position);
+        }
+    }
+
+    /// An event that is out may be sent again at this moment.
+    pub(super) fn put_off(&mut self, position: Position, until: Instant) {
+        if self.in_again(position, State::Waiting(until)) {
+            self.waiting.push(Reverse((until, position)));
+        }
+    }
+
+    /// Whether it is still held here and ours; if not, it is let go.
+    fn in_again(&mut self, position: Position, state: State) -> bool {
+        match self.held.get_mut(&position) {
+            Some(held) if held.state == State::Out && !held.lost => {
+                held.state = state;
+                self.out -= 1;
+                true
+            }
+            Some(held) if held.state == State::Out => {
+                self.finish(position);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// An event is over; the next of its lane may go.
+    pub(super) fn finish(&mut self, position: Position) -> Option<E> {
+        let held = self.held.remove(&position)?;
+        if held.state == State::Out {
+            self.out -= 1;
+        }
+        if let Some(lane) = held.lane {
+            self.leave(lane, position);
+        }
+        Some(held.event)
+    }
+
+    fn leave(&mut self, lane: u64, position: Position) {
+        let MapEntry::Occupied(mut places) = self.lanes.entry(lane) else { return };
+        let queue = places.get_mut();
+        let was_first = queue.front() == Some(&position);
+        queue.retain(|other| *other != position);
+        let Some(&first) = queue.front() else {
+            places.remove();
+            return;
+        };
+        if was_first && let Some(held) = self.held.get_mut(&first) {
+            held.state = State::Ready;
+            self.ready.push_back(first);
+        }
+    }
+
+    /// Drops what is held of one durable. What is out stays until its answer
+    /// comes, but is not tried again. Returns what was dropped.
+    pub(super) fn drop_durable(&mut self, durable: usize) -> Vec<E> {
+        let mut dropped = Vec::new();
+        for position in self.positions(durable) {
+            match self.held.get_mut(&position) {
+                Some(held) if held.state == State::Out => held.lost = true,
+                _ => dropped.extend(self.finish(position)),
+            }
+        }
+        // Lanes are finished front to back, so what became ready on the way is gone, too.
+        dropped
+    }
+
+    /// The positions of one durable, in stream order.
+    fn positions(&self, durable: usize) -> Vec<Position> {
+        let mut positions: Vec<_> =
+            self.held.keys().copied().filter(|position| position.durable == durable).collect();
+        positions.sort_unstable();
+        positions
+    }
+
+    /// Takes out all that is not out, in stream order.
+    pub(super) fn release(&mut self) -> Vec<E> {
+        let mut positions: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.state != State::Out)
+            .map(|(position, _)| *position)
+            .collect();
+        positions.sort_unstable_by_key(|position| position.sequence);
+        positions.into_iter().filter_map(|position| self.finish(position)).collect()
+    }
+
+    /// All positions, each with the size of its event.
+    pub(super) fn sizes(&self, size: impl Fn(&E) -> usize) -> Vec<(Position, usize)> {
+        self.held.iter().map(|(position, held)| (*position, size(&held.event))).collect()
+    }
+
+    /// All that are held and ours.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Position, &mut E)> {
+        self.held
+            .iter_mut()
+            .filter(|(_, held)| !held.lost)
+            .map(|(position, held)| (*position, &mut held.event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(sequence: u64) -> Position {
+        Position { durable: 0, sequence }
+    }
+
+    fn all(lanes: &mut Lanes<u64>, now: Instant) -> Vec<u64> {
+        std::iter::from_fn(|| lanes.next(now)).map(|position| position.sequence).collect()
+    }
+
+    fn with(events: &[(u64, u64)]) -> Lanes<u64> {
+        let mut lanes = Lanes::new();
+        for &(sequence, lane) in events {
+            assert_eq!(lanes.admit(at(sequence), Some(lane), sequence), None);
+        }
+        lanes
+    }
+
+    #[test]
+    fn one_event_of_each_lane_is_out_at_a_time() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7), (2, 7), (3, 8), (4, 7)]);
+        assert_eq!(all(&mut lanes, now), [1, 3]);
+        lanes.finish(at(1));
+        assert_eq!(all(&mut lanes, now), [2]);
+        lanes.finish(at(3));
+        lanes.finish(at(2));
+        assert_eq!(all(&mut lanes, now), [4]);
+    }
+
+    #[test]
+    fn without_lanes_all_may_go() {
+        let mut lanes = Lanes::new();
+        for sequence in 1..=3 {
+            lanes.admit(at(sequence), None, sequence);
+        }
+        assert_eq!(all(&mut lanes, Instant::now()), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_event_that_waits_holds_its_own_lane_only() {
+        let now = Instant::now();
+        let due = now + Duration::from_secs(1);
+        let mut lanes = with(&[(1, 7), (2, 7), (3, 8)]);
+        assert_eq!(all(&mut lanes, now), [1, 3]);
+        lanes.put_off(at(1), due);
+        lanes.finish(at(3));
+        assert_eq!(all(&mut lanes, now), [] as [u64; 0]);
+        assert_eq!(lanes.next_due(), Some(due));
+        assert_eq!(all(&mut lanes, due), [1]);
+    }
+
+    #[test]
+    fn what_is_put_back_goes_after_the_others_that_are_ready() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7), (2, 8)]);
+        assert_eq!(lanes.next(now), Some(at(1)));
+        lanes.put_back(at(1));
+        assert_eq!(all(&mut lanes, now), [2, 1]);
+    }
+
+    #[test]
+    fn an_event_that_comes_again_while_it_is_held_is_not_delivered_twice() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7)]);
+        assert_eq!(lanes.next(now), Some(at(1)));
+        assert_eq!(lanes.admit(at(1), Some(7), 100), Some(100));
+        assert_eq!(lanes.next(now), None);
+        assert_eq!(lanes.len(), 1);
+    }
+
+    #[test]
+    fn what_comes_late_is_put_in_its_place_in_the_lane() {
+        let now = Instant::now();
+        let mut lanes = with(&[(5, 7), (9, 7), (7, 7), (6, 7), (8, 7)]);
+        let mut order = Vec::new();
+        while let Some(position) = lanes.next(now) {
+            order.push(position.sequence);
+            lanes.finish(position);
+        }
+        assert_eq!(order, [5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn dropping_a_durable_lets_what_is_out_end_but_not_be_tried_again() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7), (2, 7), (3, 8)]);
+        assert_eq!(lanes.next(now), Some(at(1)));
+        let mut dropped = lanes.drop_durable(0);
+        dropped.sort_unstable();
+        assert_eq!(dropped, [2, 3]);
+        assert_eq!(lanes.iter_mut().count(), 0, "the lost one gets no progress marks");
+        lanes.put_off(at(1), now);
+        assert_eq!((lanes.len(), lanes.out()), (0, 0));
+        assert_eq!(lanes.next(now), None);
+    }
+
+    #[test]
+    fn a_lost_event_that_the_broker_delivers_again_is_ours_again() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7)]);
+        assert_eq!(lanes.next(now), Some(at(1)));
+        lanes.drop_durable(0);
+        lanes.admit(at(1), Some(7), 1);
+        lanes.put_back(at(1));
+        assert_eq!(lanes.next(now), Some(at(1)));
+    }
+
+    #[test]
+    fn releasing_gives_back_all_but_what_is_out_in_stream_order() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7), (5, 8), (2, 7), (3, 9)]);
+        assert_eq!(lanes.next(now), Some(at(1)));
+        assert_eq!(lanes.release(), [2, 3, 5]);
+        assert_eq!((lanes.len(), lanes.out()), (1, 1));
+    }
+
+    proptest! {
+        /// Whatever happens to them, events of one lane end in stream order, each once.
+        #[test]
+        fn every_lane_ends_in_stream_order(
+            keys in proptest::collection::vec(0_u64..5, 1..60),
+            steps in proptest::collection::vec((0_u8..3, 0_usize..8), 0..200),
+        ) {
+            let now = Instant::now();
+            let mut lanes = Lanes::new();
+            for (index, &key) in keys.iter().enumerate() {
+                lanes.admit(at(index as u64), Some(key), key);
+            }
+            let mut out = Vec::new();
+            let mut ended: HashMap<u64, Vec<u64>> = HashMap::new();
+            let mut end = |lanes: &mut Lanes<u64>, position: Position| {
+                let key = lanes.finish(position).unwrap();
+                ended.entry(key).or_default().push(position.sequence);
+            };
+            for (what, which) in steps {
+                out.extend(lanes.next(now));
+                if out.is_empty() { continue }
+                let position = out.swap_remove(which % out.len());
+                match what {
+                    0 => lanes.put_back(position),
+                    1 => lanes.put_off(position, now),
+                    _ => end(&mut lanes, position),
+                }
+                prop_assert_eq!(lanes.out(), out.len());
+            }
+            loop {
+                out.extend(lanes.next(now));
+                let Some(position) = out.pop() else { break };
+                end(&mut lanes, position);
+            }
+            prop_assert_eq!(lanes.len(), 0);
+            prop_assert_eq!(ended.values().map(Vec::len).sum::<usize>(), keys.len());
+            for sequences in ended.values() {
+                prop_assert!(sequences.is_sorted());
+            }
+        }
+    }
+}

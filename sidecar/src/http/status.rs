@@ -1,0 +1,73 @@
+//! `GET /v1/status`: how the sidecar is, for people.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response as HttpResponse};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::Response;
+use super::local::Local;
+use crate::board::Standing;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    version: &'static str,
+    service: String,
+    mesh: String,
+    generation: u64,
+    bus: BusStatus,
+    draining: bool,
+    publishes: Vec<String>,
+    subscriptions: Vec<Standing>,
+    limits: LimitsStatus,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BusStatus {
+    connected: bool,
+    connects: u64,
+    seconds: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LimitsStatus {
+    body_bytes: usize,
+    publishes_in_flight: usize,
+    publish_bytes_in_flight: usize,
+}
+
+impl Local {
+    /// A snapshot of it all.
+    pub(super) fn status(&self) -> Response {
+        let link = self.bus.link();
+        let configuration = self.configuration.borrow().clone();
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            service: self.service.to_string(),
+            mesh: configuration.mesh.to_string(),
+            generation: configuration.generation,
+            bus: BusStatus {
+                connected: link.connected,
+                connects: link.connects,
+                seconds: link.since.elapsed().as_secs(),
+            },
+            draining: self.drain.is_started(),
+            publishes: configuration.publishes.iter().map(ToString::to_string).collect(),
+            subscriptions: self.board.standings(),
+            limits: LimitsStatus {
+                body_bytes: self.largest_body(),
+                publishes_in_flight: self.limits.publishes,
+                publish_bytes_in_flight: self.limits.publish_bytes,
+            },
+        };
+        // Strings, numbers and booleans always have a JSON form.
+        let json = serde_json::to_vec_pretty(&status).unwrap_or_default();
+        let mut response = HttpResponse::new(Full::new(Bytes::from(json)));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}

@@ -1,0 +1,243 @@
+//! Metrics, in Prometheus' conventions. Each is counted where the thing happens.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// From half a millisecond, the time of a round trip to the bus, to the half
+/// minute that a slow service may take.
+const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// How a publish ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Published {
+    /// It is in the store.
+    Stored,
+    /// It was in the store before.
+    Duplicate,
+    /// It is no valid event.
+    Malformed,
+    /// Its type is not among those that the service publishes.
+    Forbidden,
+    /// It is larger than the bus takes.
+    TooLarge,
+    /// Too much was in flight already.
+    TooMuch,
+    /// The bus was away.
+    BusAway,
+    /// No answer came in time, or the connection was lost before it came.
+    Unknown,
+    /// The event store is full.
+    StoreFull,
+    /// The bus refused it.
+    Refused,
+}
+
+/// How an attempt to deliver ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Attempted {
+    /// 2xx.
+    Done,
+    /// The service rejected the event.
+    Rejected,
+    /// The service was not there.
+    Unavailable,
+    /// Anything else: it will be tried again.
+    Failed,
+}
+
+/// Why an event became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum DeadReason {
+    /// The service rejected it.
+    Rejected,
+    /// It used up its attempts.
+    Exhausted,
+    /// It is no CloudEvent.
+    Malformed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PublishLabels {
+    pub(crate) outcome: Published,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubscriptionLabels {
+    subscription: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    subscription: String,
+    outcome: Attempted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DeadLabels {
+    pub(crate) subscription: String,
+    pub(crate) reason: DeadReason,
+}
+
+/// The metrics of one subscription.
+#[derive(Debug)]
+pub(crate) struct SubscriptionMetrics {
+    pub(crate) in_flight: Gauge,
+    pub(crate) buffered: Gauge,
+    pub(crate) held: Gauge,
+    pub(crate) seconds: Histogram,
+    pub(crate) done: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) unavailable: Counter,
+    pub(crate) failed: Counter,
+}
+
+type Histograms = Family<SubscriptionLabels, Histogram, fn() -> Histogram>;
+
+/// All metrics of a sidecar.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) bus_connected: Gauge,
+    pub(crate) bus_connects: Counter,
+    pub(crate) bus_errors: Counter,
+    pub(crate) generation: Gauge,
+    pub(crate) published: Family<PublishLabels, Counter>,
+    pub(crate) publish_seconds: Histogram,
+    pub(crate) publishes_in_flight: Gauge,
+    attempts: Family<AttemptLabels, Counter>,
+    attempt_seconds: Histograms,
+    deliveries_in_flight: Family<SubscriptionLabels, Gauge>,
+    buffered: Family<SubscriptionLabels, Gauge>,
+    held: Family<SubscriptionLabels, Gauge>,
+    pub(crate) dead_letters: Family<DeadLabels, Counter>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("murmur_sidecar"),
+            bus_connected: Gauge::default(),
+            bus_connects: Counter::default(),
+            bus_errors: Counter::default(),
+            generation: Gauge::default(),
+            published: Family::default(),
+            publish_seconds: seconds(),
+            publishes_in_flight: Gauge::default(),
+            attempts: Family::default(),
+            attempt_seconds: Family::new_with_constructor(seconds),
+            deliveries_in_flight: Family::default(),
+            buffered: Family::default(),
+            held: Family::default(),
+            dead_letters: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The sidecar's version", build);
+        registry.register("bus_connected", "1 while connected to the bus", self.bus_connected.clone());
+        registry.register("bus_connects", "Connections made to the bus", self.bus_connects.clone());
+        registry.register(
+            "bus_errors",
+            "Errors that the bus reported, refused permissions among them",
+            self.bus_errors.clone(),
+        );
+        registry.register(
+            "config_generation",
+            "The generation of the configuration in use",
+            self.generation.clone(),
+        );
+        registry.register("publishes", "Events that the service posted, by outcome", self.published.clone());
+        registry.register_with_unit(
+            "publish_duration",
+            "From the whole body of an event to the bus' answer",
+            Unit::Seconds,
+            self.publish_seconds.clone(),
+        );
+        registry.register(
+            "publishes_in_flight",
+            "Events that wait for the bus' answer",
+            self.publishes_in_flight.clone(),
+        );
+        registry.register(
+            "delivery_attempts",
+            "Attempts to deliver an event, by outcome",
+            self.attempts.clone(),
+        );
+        registry.register_with_unit(
+            "delivery_duration",
+            "How long the service took for an attempt",
+            Unit::Seconds,
+            self.attempt_seconds.clone(),
+        );
+        registry.register(
+            "deliveries_in_flight",
+            "Events that are with the service",
+            self.deliveries_in_flight.clone(),
+        );
+        registry.register(
+            "events_held",
+            "Events that were taken from the bus and are not done yet",
+            self.buffered.clone(),
+        );
+        registry.register(
+            "subscription_holds",
+            "1 while a subscription delivers nothing because the service is unavailable",
+            self.held.clone(),
+        );
+        registry.register(
+            "dead_letters",
+            "Events given up, by reason; with deadLetter Discard they were dropped",
+            self.dead_letters.clone(),
+        );
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The metrics of one subscription, looked up once.
+    pub(crate) fn subscription(&self, subscription: &str) -> SubscriptionMetrics {
+        let labels = SubscriptionLabels { subscription: subscription.to_owned() };
+        let attempts = |outcome| {
+            let labels = AttemptLabels { subscription: subscription.to_owned(), outcome };
+            self.attempts.get_or_create_owned(&labels)
+        };
+        SubscriptionMetrics {
+            in_flight: self.deliveries_in_flight.get_or_create_owned(&labels),
+            buffered: self.buffered.get_or_create_owned(&labels),
+            held: self.held.get_or_create_owned(&labels),
+            seconds: self.attempt_seconds.get_or_create_owned(&labels),
+            done: attempts(Attempted::Done),
+            rejected: attempts(Attempted::Rejected),
+            unavailable: attempts(Attempted::Unavailable),
+            failed: attempts(Attempted::Failed),
+        }
+    }
+
+    /// Forgets the gauges of a subscription that is gone; its counters stay.
+    pub(crate) fn forget(&self, subscription: &str) {
+        let labels = SubscriptionLabels { subscription: subscription.to_owned() };
+        self.deliveries_in_flight.remove(&labels);
+        self.buffered.remove(&labels);
+        self.held.remove(&labels);
+    }
+}

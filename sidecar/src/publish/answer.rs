@@ -1,0 +1,168 @@
+//! What the bus answers to a publish, and what that means.
+
+use async_nats::{Message, StatusCode};
+use serde::Deserialize;
+
+/// The event is stored by a majority of the stream's replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Its place in the stream.
+    pub(crate) sequence: u64,
+    /// It was there before, under the same message id.
+    pub(crate) duplicate: bool,
+}
+
+/// What a failed publish left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Certainly nothing.
+    NotStored,
+    /// Perhaps the event: publishing it again under the same id is safe.
+    Unknown,
+}
+
+/// Why a publish failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// There is no connection.
+    #[error("there is no connection to the bus")]
+    Away,
+    /// Nobody stores such events: the stream or its leader is missing.
+    #[error("no event store answers on the bus")]
+    NoStore,
+    /// Sent, but the connection was lost and did not come back in time.
+    #[error("the connection to the bus was lost before the event was acknowledged")]
+    Lost,
+    /// Sent, but not acknowledged in time.
+    #[error("the bus did not acknowledge the event in time")]
+    TimedOut,
+    /// The store takes no more.
+    #[error("the event store is full ({0})")]
+    Full(String),
+    /// It is too large.
+    #[error("the event is larger than the bus takes")]
+    TooLarge,
+    /// Anything else that the bus says.
+    #[error("the bus refused the event: {description} (code {code})")]
+    Refused {
+        /// JetStream's `err_code`.
+        code: u32,
+        /// Its text.
+        description: String,
+    },
+    /// An answer that cannot be read.
+    #[error("the bus answered something that cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl PublishError {
+    /// What is left behind.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Lost | Self::TimedOut | Self::Unreadable(_) => Outcome::Unknown,
+            // The store's own failure (a disk error) may come after a part of the work.
+            Self::Refused { code: STORE_FAILED, .. } => Outcome::Unknown,
+            Self::Away | Self::NoStore | Self::Full(_) | Self::TooLarge | Self::Refused { .. } => {
+                Outcome::NotStored
+            }
+        }
+    }
+}
+
+// nats-server 2.15, server/errors.json
+const ACCOUNT_RESOURCES_EXCEEDED: u32 = 10002;
+const INSUFFICIENT_RESOURCES: u32 = 10023;
+const MEMORY_RESOURCES_EXCEEDED: u32 = 10028;
+const STORAGE_RESOURCES_EXCEEDED: u32 = 10047;
+const MESSAGE_EXCEEDS_MAXIMUM: u32 = 10054;
+/// `{err}` of the store: "maximum bytes exceeded" when discard is `new`, or a failure of the disk.
+const STORE_FAILED: u32 = 10077;
+const HEADER_EXCEEDS_MAXIMUM: u32 = 10097;
+const WRONG_LAST_SEQUENCE: u32 = 10071;
+const WRONG_LAST_SEQUENCE_CONSTANT: u32 = 10164;
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    err_code: u32,
+    #[serde(default)]
+    description: String,
+}
+
+/// Reads the bus' answer.
+pub(crate) fn read(message: &Message) -> Result<Stored, PublishError> {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(PublishError::NoStore);
+    }
+    parse(&message.payload)
+}
+
+fn parse(json: &[u8]) -> Result<Stored, PublishError> {
+    let answer: Answer =
+        serde_json::from_slice(json).map_err(|error| PublishError::Unreadable(error.to_string()))?;
+    match answer.error {
+        None => Ok(Stored { sequence: answer.seq, duplicate: answer.duplicate }),
+        Some(ApiError { err_code, description }) => Err(match err_code {
+            ACCOUNT_RESOURCES_EXCEEDED
+            | INSUFFICIENT_RESOURCES
+            | MEMORY_RESOURCES_EXCEEDED
+            | STORAGE_RESOURCES_EXCEEDED => PublishError::Full(description),
+            STORE_FAILED if description.starts_with("maximum") => PublishError::Full(description),
+            MESSAGE_EXCEEDS_MAXIMUM | HEADER_EXCEEDS_MAXIMUM => PublishError::TooLarge,
+            code => PublishError::Refused { code, description },
+        }),
+    }
+}
+
+impl PublishError {
+    /// Whether the subject already holds a message although none was expected.
+    pub(crate) fn is_already_there(&self) -> bool {
+        matches!(self, Self::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT, .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: u32, description: &str) -> PublishError {
+        let json = format!(
+            r#"{{"error":{{"code":503,"err_code":{code},"description":"{description}"}},"stream":"EVENTS","seq":0}}"#
+        );
+        parse(json.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn an_acknowledgement_says_where_the_event_is() {
+        let stored = parse(br#"{"stream":"EVENTS","seq":7}"#).unwrap();
+        assert_eq!(stored, Stored { sequence: 7, duplicate: false });
+        let again = parse(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#).unwrap();
+        assert!(again.duplicate);
+    }
+
+    #[test]
+    fn only_a_store_at_its_limit_is_full_and_a_failing_disk_leaves_the_outcome_open() {
+        assert_eq!(
+            error(10077, "maximum bytes exceeded"),
+            PublishError::Full("maximum bytes exceeded".into())
+        );
+        assert_eq!(error(10077, "maximum bytes exceeded").outcome(), Outcome::NotStored);
+        assert_eq!(error(10077, "write error").outcome(), Outcome::Unknown);
+        assert_eq!(error(10009, "not leader").outcome(), Outcome::NotStored);
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_there_already_is_recognised() {
+        assert!(error(10071, "wrong last sequence: 1").is_already_there());
+        assert!(!error(10077, "maximum bytes exceeded").is_already_there());
+    }
+}

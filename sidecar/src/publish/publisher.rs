@@ -1,0 +1,91 @@
+//! Sends one message and waits until it is stored.
+
+use std::time::Duration;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{self, PublishError, Stored};
+use crate::bus::Bus;
+
+/// Publishes and waits; clones share the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    bus: Bus,
+    timeout: Duration,
+    grace: Duration,
+}
+
+impl Publisher {
+    /// A publisher that waits at most `timeout` for an acknowledgement, and at
+    /// most `grace` for a connection that has just been lost.
+    pub(crate) fn new(bus: Bus, timeout: Duration, grace: Duration) -> Self {
+        Self { bus, timeout, grace }
+    }
+
+    /// Publishes. The message must be one that the broker recognises when it
+    /// comes twice: after a lost connection it is sent again.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        headers: impl Fn() -> HeaderMap,
+        payload: &Bytes,
+    ) -> Result<Stored, PublishError> {
+        let deadline = Instant::now() + self.timeout;
+        let subject = Subject::from(subject);
+        let mut sent = false;
+        match timeout_at(deadline, self.until_stored(subject, headers, payload, &mut sent)).await {
+            Ok(result) => result,
+            Err(_) if !sent => Err(PublishError::Away),
+            Err(_) if self.bus.link().connected => Err(PublishError::TimedOut),
+            Err(_) => Err(PublishError::Lost),
+        }
+    }
+
+    async fn until_stored(
+        &self,
+        subject: Subject,
+        headers: impl Fn() -> HeaderMap,
+        payload: &Bytes,
+        sent: &mut bool,
+    ) -> Result<Stored, PublishError> {
+        loop {
+            if !self.bus.link().connected {
+                self.wait_for_connection(*sent).await?;
+            }
+            let mut ticket = self.bus.replies().wait();
+            let asked = self.bus.ask(subject.clone(), ticket.subject(), headers(), payload.clone());
+            match asked.await {
+                Ok(()) => *sent = true,
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    return Err(PublishError::TooLarge);
+                }
+                // The client is gone, or the subject is not valid: neither can happen here.
+                Err(error) => {
+                    return Err(PublishError::Refused { code: 0, description: error.to_string() });
+                }
+            }
+            if let Some(message) = ticket.answer().await {
+                return answer::read(&message);
+            }
+        }
+    }
+
+    /// A connection that was there a moment ago is worth a short wait (new
+    /// credentials, a broker that restarts); one that has been away is not.
+    async fn wait_for_connection(&self, sent: bool) -> Result<(), PublishError> {
+        let mut link = self.bus.watch();
+        let away = link.borrow().since.elapsed();
+        let wait = if sent { Duration::MAX } else { self.grace.saturating_sub(away) };
+        let failed = if sent { PublishError::Lost } else { PublishError::Away };
+        if wait.is_zero() {
+            return Err(failed);
+        }
+        match tokio::time::timeout(wait, link.wait_for(|link| link.connected)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(failed),
+        }
+    }
+}
