@@ -15,6 +15,8 @@ listen: "0.0.0.0:4222"
 http: "0.0.0.0:8222"
 pid_file: "/var/run/nats/nats.pid"
 max_payload: {{ include "murmur.bytes" $nats.maxPayload }}
+# A client sends its JWT on one line, and with it the permissions of all its subscriptions: the default of 4 KB holds few.
+max_control_line: 1048576
 
 # whom the bus trusts: the operator, the system account, and where accounts are kept (written by Murmur's operator)
 include "auth/auth.conf"
