@@ -107,10 +107,14 @@ impl Settings {
 }
 
 fn bus(url: &str) -> Result<Vec<ServerAddr>, SettingsError> {
+    let wrong = |cause: String| SettingsError::BusUrl { url: url.to_owned(), cause };
     let parse = |part: &str| {
-        part.trim()
-            .parse::<ServerAddr>()
-            .map_err(|cause| SettingsError::BusUrl { url: url.to_owned(), cause: cause.to_string() })
+        let address: ServerAddr =
+            part.trim().parse().map_err(|error: std::io::Error| wrong(error.to_string()))?;
+        match address.scheme() {
+            "nats" | "tls" if !address.host().is_empty() => Ok(address),
+            other => Err(wrong(format!("{other:?} with host {:?} is neither nats nor tls", address.host()))),
+        }
     };
     url.split(',').map(parse).collect()
 }
@@ -225,7 +229,9 @@ mod tests {
     #[test]
     fn a_bus_address_may_name_several_servers() {
         assert_eq!(bus("nats://a:4222, nats://b:4222").unwrap().len(), 2);
-        assert!(bus("http//:x").is_err());
+        for bad in ["http://a", "nats://", "", "nats://a:x", "a,,b"] {
+            assert!(bus(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -36,13 +36,16 @@ impl Bed {
 
     /// Publishes one event, as soon as the bus is there.
     async fn publish(&self, id: &str, key: &str) -> Result<()> {
+        let mut last = None;
         for _ in 0..500 {
-            if self.sidecar.publish(id, key).await?.status == StatusCode::OK {
+            let answer = self.sidecar.publish(id, key).await?;
+            if answer.status == StatusCode::OK {
                 return Ok(());
             }
+            last = Some(answer);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        anyhow::bail!("{id} could not be published: {}", self.sidecar.log())
+        anyhow::bail!("{id} could not be published: {last:?} {}", self.sidecar.log())
     }
 
     async fn dead_letters(&self) -> Result<Vec<String>> {

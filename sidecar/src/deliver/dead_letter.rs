@@ -71,7 +71,7 @@ impl DeadLetter {
         headers.insert(header::SEQUENCE, self.sequence.to_string());
         headers.insert(header::SUBJECT, original.subject.as_str());
         if let Some(StreamIdentity(stream)) = &self.event_store {
-            headers.insert(header::STREAM, stream.as_str());
+            headers.insert(header::STREAM, one_line(stream));
         }
         for (name, moment) in
             [(header::FIRST_ATTEMPT, self.first_attempt), (header::LAST_ATTEMPT, self.last_attempt)]

@@ -136,7 +136,7 @@ mod tests {
         newer[0].1 = "2";
         assert!(check(&message(&newer)).is_err());
         let mut broken = GOOD.to_vec();
-        broken.push(("ce-a b", "1"));
+        broken.push(("ce-a(b", "1"));
         assert!(check(&message(&broken)).is_err());
     }
 

@@ -1,0 +1,12 @@
+//! The sidecar against a real nats-server: what a service posts and receives,
+//! and what becomes of it when the bus or the service fails.
+
+mod admin;
+mod configuration;
+mod delivery;
+mod failures;
+mod identity;
+mod order;
+mod process;
+mod publishing;
+mod support;

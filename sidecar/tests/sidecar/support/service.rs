@@ -1,0 +1,107 @@
+//! A service that receives events and answers as the test says.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// One request as the service saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    pub(crate) at: Instant,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Received {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.header("ce-id")
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.header("murmur-attempt").parse().unwrap()
+    }
+}
+
+/// What the service answers, and how long it takes.
+type Behaviour = dyn Fn(&Received) -> (u16, Duration) + Send + Sync;
+
+struct Shared {
+    received: Mutex<Vec<Received>>,
+    behaviour: Box<Behaviour>,
+}
+
+pub(crate) struct Service {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    pub(crate) async fn start(
+        behaviour: impl Fn(&Received) -> (u16, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_on(super::free_port(), behaviour).await
+    }
+
+    pub(crate) async fn start_on(
+        port: u16,
+        behaviour: impl Fn(&Received) -> (u16, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared { received: Mutex::default(), behaviour: Box::new(behaviour) });
+        let mut service = Self { port, shared, server: None };
+        service.listen().await;
+        service
+    }
+
+    /// One that takes everything at once.
+    pub(crate) async fn ok() -> Self {
+        Self::start(|_| (204, Duration::ZERO)).await
+    }
+
+    async fn listen(&mut self) {
+        let router = Router::new().fallback(receive).with_state(self.shared.clone());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await.unwrap();
+        self.server = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
+    }
+
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.received().iter().map(|one| one.id().to_owned()).collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.shared.received.lock().unwrap().len()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let received = Received { at: Instant::now(), path: uri.to_string(), headers, body };
+    let (status, time) = (shared.behaviour)(&received);
+    shared.received.lock().unwrap().push(received);
+    tokio::time::sleep(time).await;
+    (StatusCode::from_u16(status).unwrap(), format!("said {status}")).into_response()
+}

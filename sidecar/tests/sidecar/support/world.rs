@@ -1,0 +1,343 @@
+//! A mesh with one sidecar in it: what the operator would have made.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull::Config as Durable;
+use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy};
+use async_nats::jetstream::stream::{Config as Stream, DiscardPolicy};
+use bytes::Bytes;
+use murmur_mesh::durable::{ACK_WAIT, DurableName, PIN_GROUP, PIN_TIMEOUT, Shard};
+use murmur_mesh::message_id::MessageIdKey;
+use murmur_mesh::partition::Partition;
+use murmur_mesh::stream;
+use murmur_mesh::subject;
+use murmur_sidecar::cli::RunArguments;
+use murmur_sidecar::limits::Limits;
+use murmur_sidecar::logging::Level;
+use murmur_sidecar::{Listeners, Settings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{Answer, Broker, post};
+
+pub(crate) const TOKEN: &str = "a-token";
+
+pub(crate) fn key() -> MessageIdKey {
+    MessageIdKey::from_bytes([7; 32])
+}
+
+/// What a test changes of the usual world.
+pub(crate) struct Setup {
+    pub(crate) broker: String,
+    pub(crate) user: Option<(String, String)>,
+    pub(crate) administrator: Option<(String, String)>,
+    pub(crate) publishes: Vec<&'static str>,
+    pub(crate) subscriptions: Vec<Value>,
+    pub(crate) max_bytes: i64,
+    pub(crate) limits: Limits,
+    pub(crate) sidecar: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            broker: String::new(),
+            user: None,
+            administrator: None,
+            publishes: vec!["T", "com.example.größe"],
+            subscriptions: Vec::new(),
+            max_bytes: -1,
+            limits: Limits::default(),
+            sidecar: true,
+        }
+    }
+}
+
+/// A subscription in the sidecar's configuration; fast retries.
+pub(crate) fn subscription(name: &str, port: u16, ordering: Value) -> Value {
+    json!({
+        "name": name,
+        "ordering": ordering,
+        "deliver": {"port": port, "path": "/events", "timeout": 30_000, "concurrency": 16},
+        "retry": {"maxAttempts": 3, "initialDelay": 50, "factor": 2, "maxDelay": 200},
+        "deadLetter": "keep",
+    })
+}
+
+pub(crate) struct World {
+    pub(crate) broker: Broker,
+    pub(crate) js: jetstream::Context,
+    pub(crate) local: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) folder: TempDir,
+    config: Value,
+    user: Option<(String, String)>,
+    /// Another way to the broker.
+    pub(crate) wire: Option<u16>,
+    limits: Limits,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl World {
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let broker = Broker::start(&setup.broker);
+        let url = match &setup.administrator {
+            Some((user, password)) => broker.url_as(user, password),
+            None => broker.url(),
+        };
+        Self::on(broker, &url, setup).await
+    }
+
+    pub(crate) async fn on(broker: Broker, administrator: &str, setup: Setup) -> Self {
+        let mut options = async_nats::ConnectOptions::new();
+        let address: async_nats::ServerAddr = administrator.parse().unwrap();
+        if let (Some(user), Some(password)) = (address.username(), address.password()) {
+            options = options.user_and_password(user.to_owned(), password.to_owned());
+        }
+        let js = jetstream::new(options.connect(address).await.unwrap());
+        Self::with(broker, js, setup).await
+    }
+
+    pub(crate) async fn with(broker: Broker, js: jetstream::Context, setup: Setup) -> Self {
+        let config = json!({
+            "generation": 1, "service": "users", "mesh": "shop",
+            "eventStore": "2026-11-21T09:00:00Z",
+            "publishes": setup.publishes, "subscriptions": setup.subscriptions,
+        });
+        let mut world = Self {
+            broker,
+            js,
+            local: ([127, 0, 0, 1], 1).into(),
+            admin: ([127, 0, 0, 1], 1).into(),
+            folder: tempfile::tempdir().unwrap(),
+            config,
+            user: setup.user,
+            wire: None,
+            limits: setup.limits,
+            stop: None,
+            running: None,
+        };
+        world.streams(setup.max_bytes).await;
+        for subscription in &setup.subscriptions {
+            world.durables(subscription).await;
+        }
+        std::fs::write(world.folder.path().join("message-id.key"), key().to_hex()).unwrap();
+        std::fs::write(world.folder.path().join("token"), TOKEN).unwrap();
+        if setup.sidecar {
+            world.run().await;
+        }
+        world
+    }
+
+    async fn streams(&self, max_bytes: i64) {
+        for (name, subjects, max_bytes) in [
+            (stream::EVENTS, stream::EVENTS_SUBJECTS.as_slice(), max_bytes),
+            (stream::DEAD_LETTERS, stream::DEAD_LETTERS_SUBJECTS.as_slice(), -1),
+            (stream::CONFIG, stream::CONFIG_SUBJECTS.as_slice(), -1),
+        ] {
+            let config = Stream {
+                name: name.to_owned(),
+                subjects: subjects.iter().map(ToString::to_string).collect(),
+                max_bytes,
+                discard: if name == stream::CONFIG { DiscardPolicy::Old } else { DiscardPolicy::New },
+                max_messages_per_subject: if name == stream::CONFIG { 1 } else { -1 },
+                allow_direct: true,
+                ..Stream::default()
+            };
+            self.js.create_stream(config).await.unwrap();
+        }
+    }
+
+    /// The durables of a subscription to all events.
+    pub(crate) async fn durables(&self, subscription: &Value) {
+        let name = subscription["name"].as_str().unwrap().parse().unwrap();
+        let stream = self.js.get_stream(stream::EVENTS).await.unwrap();
+        let shards: Vec<Shard> = match subscription["ordering"]["shards"].as_u64() {
+            Some(shards) => (0..u16::try_from(shards).unwrap()).map(Shard::Number).collect(),
+            None => vec![Shard::All],
+        };
+        let number = u16::try_from(shards.len()).unwrap();
+        for shard in shards {
+            let mut config = Durable {
+                durable_name: Some(DurableName::new(&name, shard).to_string()),
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: ACK_WAIT,
+                max_deliver: -1,
+                max_ack_pending: if shard == Shard::All { 1024 } else { 512 },
+                ..Durable::default()
+            };
+            if let Shard::Number(index) = shard {
+                config.priority_policy = PriorityPolicy::PinnedClient;
+                config.priority_groups = vec![PIN_GROUP.to_owned()];
+                config.priority_timeout = PIN_TIMEOUT;
+                if number > 1 {
+                    config.filter_subjects = Partition::of_shard(index, number)
+                        .map(|partition| format!("events.*.{}.>", partition.number()))
+                        .collect();
+                }
+            }
+            stream.create_consumer(config).await.unwrap();
+        }
+    }
+
+    /// Starts the sidecar, in this process, and waits until it has the bus.
+    pub(crate) async fn run(&mut self) {
+        self.run_unconnected().await;
+        self.until_connected().await;
+    }
+
+    /// Changes the file that the sidecar boots from, and nothing on the bus.
+    pub(crate) fn with_file(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config);
+    }
+
+    /// Starts the sidecar, in this process.
+    pub(crate) async fn run_unconnected(&mut self) {
+        let settings = self.settings();
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listeners = Listeners { local: vec![bind().await.unwrap()], admin: bind().await.unwrap() };
+        self.local = listeners.local[0].local_addr().unwrap();
+        self.admin = listeners.admin.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stop = Some(stop);
+        self.running = Some(tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            murmur_sidecar::run(settings, async { Ok(listeners) }, Level::default(), stopped).await.unwrap();
+        }));
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = Settings::load(&self.arguments()).unwrap();
+        settings.limits = self.limits.clone();
+        settings
+    }
+
+    pub(crate) fn arguments(&self) -> RunArguments {
+        std::fs::write(self.config_file(), self.config.to_string()).unwrap();
+        let bus_url = match (&self.user, self.wire) {
+            (Some((user, password)), _) => self.broker.url_as(user, password),
+            (None, Some(port)) => format!("nats://127.0.0.1:{port}"),
+            (None, None) => self.broker.url(),
+        };
+        RunArguments {
+            bus_url,
+            config: self.config_file(),
+            bus_credentials: self.folder.path().to_owned(),
+            pod: "users-1".to_owned(),
+            data: None,
+            database_path: None,
+            local_address: self.local,
+            admin_address: self.admin,
+        }
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("config.json")
+    }
+
+    pub(crate) async fn until_connected(&self) {
+        eventually("the sidecar is connected", async || {
+            super::get(self.local, "/v1/status").await.json()["bus"]["connected"] == true
+        })
+        .await;
+    }
+
+    /// Ends the sidecar as SIGTERM would.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+    }
+
+    /// Publishes a new configuration, as the operator would.
+    pub(crate) async fn configure(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config);
+        let generation = self.config["generation"].as_u64().unwrap() + 1;
+        self.config["generation"] = generation.into();
+        let subject = subject::config(&"users".parse().unwrap());
+        let json = Bytes::from(self.config.to_string());
+        self.js.publish(subject, json).await.unwrap().await.unwrap();
+    }
+
+    pub(crate) async fn until_configured(&self) {
+        let generation = self.config["generation"].clone();
+        eventually("the configuration is applied", async || {
+            super::get(self.local, "/v1/status").await.json()["generation"] == generation
+        })
+        .await;
+    }
+
+    /// Posts an event of type `T`; it must be stored.
+    pub(crate) async fn publish(&self, id: &str, partition_key: &str) -> Answer {
+        let headers = [("ce-id", id), ("ce-partitionkey", partition_key)];
+        let answer = post(self.local, "/v1/events/T", &headers, format!("data of {id}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer
+    }
+
+    /// Stores events past the sidecar, quickly: ids 1 to `number`, keys by `key`.
+    pub(crate) async fn fill(&self, number: usize, key: impl Fn(usize) -> String) {
+        let mut waiting = Vec::new();
+        for id in 1..=number {
+            let key = key(id);
+            let mut headers = async_nats::HeaderMap::new();
+            for (name, value) in [
+                ("murmur-format", "1"),
+                ("ce-specversion", "1.0"),
+                ("ce-id", id.to_string().as_str()),
+                ("ce-source", "/shop/filler"),
+                ("ce-type", "T"),
+                ("ce-partitionkey", &key),
+            ] {
+                headers.insert(name, value);
+            }
+            let subject =
+                subject::event(&"filler".parse().unwrap(), Partition::of(&key), &"T".parse().unwrap());
+            waiting.push(self.js.publish_with_headers(subject, headers, "{}".into()).await.unwrap());
+        }
+        for one in waiting {
+            one.await.unwrap();
+        }
+    }
+
+    /// A message of a stream.
+    pub(crate) async fn message(&self, stream: &str, sequence: u64) -> jetstream::message::StreamMessage {
+        self.js.get_stream(stream).await.unwrap().get_raw_message(sequence).await.unwrap()
+    }
+
+    /// How many messages a stream holds.
+    pub(crate) async fn stored(&self, stream: &str) -> u64 {
+        self.js.get_stream(stream).await.unwrap().get_info().await.unwrap().state.messages
+    }
+
+    /// What a durable has not seen acknowledged: being delivered, and still to come.
+    pub(crate) async fn outstanding(&self, durable: &str) -> (usize, u64) {
+        let stream = self.js.get_stream(stream::EVENTS).await.unwrap();
+        let info = stream.consumer_info(durable).await.unwrap();
+        (info.num_ack_pending, info.num_pending)
+    }
+
+    pub(crate) async fn until_done(&self, durable: &str) {
+        eventually("all events are acknowledged", async || self.outstanding(durable).await == (0, 0)).await;
+    }
+}
+
+/// Waits for something to become true, with a bound that only a failure reaches.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(40), async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "waited in vain until {what}");
+}
