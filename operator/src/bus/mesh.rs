@@ -27,6 +27,8 @@ use crate::trust::{Account, account_claims};
 const POLL: Duration = Duration::from_secs(5);
 /// How often account and streams are checked and orphaned durables removed.
 const CHECK: Duration = Duration::from_secs(60);
+/// How long the first attempt is waited for.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
 /// Waits between attempts while NATS is away.
 const RETRY: [Duration; 5] = [
     Duration::from_millis(500),
@@ -54,6 +56,8 @@ pub struct Ready {
     pub client: Client,
     /// Which event store it is.
     pub event_store: StreamIdentity,
+    /// Why a stream is not as the Mesh asks, although it can be used.
+    pub refused: Option<BusError>,
 }
 
 /// What was read on the bus last.
@@ -92,6 +96,19 @@ impl Mesh {
     /// How its bus is now.
     pub fn state(&self) -> MeshState {
         self.state.borrow().clone()
+    }
+
+    /// Its bus, after waiting briefly for the first attempt to come to an end:
+    /// that a connection is still being made is no news about the bus.
+    ///
+    /// # Errors
+    /// As [`ready`](Self::ready).
+    pub async fn settled(&self) -> Result<Ready, BusError> {
+        let mut state = self.state.clone();
+        let began = state.wait_for(|state| !matches!(state, MeshState::Starting));
+        // Whether it came to an end or not: what is known then is the answer.
+        let _ = tokio::time::timeout(FIRST_ATTEMPT, began).await;
+        self.ready()
     }
 
     /// Its bus, if it can be used now.
@@ -188,7 +205,9 @@ impl Actor {
     fn enter(&self, state: MeshState) {
         let same = match (&*self.state.borrow(), &state) {
             (MeshState::Away(before), MeshState::Away(now)) => before == now,
-            (MeshState::Ready(before), MeshState::Ready(now)) => before.event_store == now.event_store,
+            (MeshState::Ready(before), MeshState::Ready(now)) => {
+                before.event_store == now.event_store && before.refused == now.refused
+            }
             _ => false,
         };
         self.state.send_replace(state);
@@ -245,9 +264,10 @@ impl Actor {
 
     async fn ensure_streams(&self, client: &Client) -> Result<(), BusError> {
         let planned = self.mesh.streams.borrow().clone();
-        let mut event_store = None;
+        let (mut event_store, mut refused) = (None, None);
         for config in &planned {
             let found = ensure_stream(client, config).await?;
+            refused = refused.or(found.refused);
             if config["name"] == stream::EVENTS {
                 event_store = Some(StreamIdentity(found.created));
             }
@@ -262,7 +282,7 @@ impl Actor {
             // What was read before may be of another event store.
             self.mesh.observed().consumers = None;
         }
-        self.enter(MeshState::Ready(Ready { client: client.clone(), event_store }));
+        self.enter(MeshState::Ready(Ready { client: client.clone(), event_store, refused }));
         Ok(())
     }
 

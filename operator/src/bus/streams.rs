@@ -16,8 +16,8 @@ pub(super) type Created = String;
 pub(super) struct Stream {
     /// Its identity.
     pub(super) created: Created,
-    /// Sequence of its last message.
-    pub(super) last_sequence: u64,
+    /// Why it is not as planned; it can be used all the same.
+    pub(super) refused: Option<BusError>,
 }
 
 /// Makes a stream as planned: created when absent, updated when it differs.
@@ -55,7 +55,11 @@ pub(super) async fn ensure_stream(client: &Client, planned: &Value) -> Result<St
         return Ok(stream);
     }
     tracing::info!(stream = name, difference, "updating a stream");
-    read(name, &jetstream(client, &format!("STREAM.UPDATE.{name}"), &wanted).await?)
+    match jetstream(client, &format!("STREAM.UPDATE.{name}"), &wanted).await {
+        Ok(updated) => read(name, &updated),
+        Err(error @ BusError::Refused { .. }) => Ok(Stream { refused: Some(error), ..stream }),
+        Err(error) => Err(error),
+    }
 }
 
 /// The live configuration with the planned one laid over it, but for what the
@@ -79,8 +83,7 @@ fn read(name: &str, info: &Value) -> Result<Stream, BusError> {
         subject: format!("$JS.API.STREAM.INFO.{name}"),
         cause: "it holds no creation time".to_owned(),
     })?;
-    let last_sequence = info["state"]["last_seq"].as_u64().unwrap_or_default();
-    Ok(Stream { created: created.to_owned(), last_sequence })
+    Ok(Stream { created: created.to_owned(), refused: None })
 }
 
 /// The last sequence of a stream, read now.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, TypeMeta};
 use kube::core::ApiResource;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -38,9 +38,12 @@ impl Cache {
             let api: Api<DynamicObject> = Api::all_with(client.clone(), kind);
             let config = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
             let services = services.clone();
+            let types = TypeMeta { api_version: kind.api_version.clone(), kind: kind.kind.clone() };
             tasks.spawn(async move {
                 let stream = watcher(api, config).default_backoff();
-                watch::run(stream, &mut writer, |_| {}, |seen| touch(&services, seen)).await;
+                // The members of a list do not say of what kind they are.
+                let named = |object: &mut DynamicObject| object.types = Some(types.clone());
+                watch::run(stream, &mut writer, named, |seen| touch(&services, seen)).await;
             });
         }
         let (pods, mut writer) = watch::store::<Pod>();

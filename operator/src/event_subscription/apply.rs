@@ -14,7 +14,7 @@ pub(super) async fn apply(
     mesh: &Arc<Mesh>,
     planned: &[Wanted],
 ) -> Result<Vec<DurablePosition>, Error> {
-    let ready = mesh.ready()?;
+    let ready = mesh.settled().await?;
     let mut positions = Vec::with_capacity(planned.len());
     for wanted in planned {
         let seen = mesh.observed().consumers.as_ref().and_then(|all| all.get(&wanted.name).cloned());

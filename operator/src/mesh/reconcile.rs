@@ -48,6 +48,8 @@ async fn steps(resource: &Mesh, context: &Context) -> Result<(), Error> {
     // A plan that cannot be made is this object's mistake, whether or not the mesh runs.
     context.streams(&namespace)?;
     let mesh = context.mesh(&namespace).await?;
-    mesh.ready()?;
-    Ok(())
+    match mesh.settled().await?.refused {
+        None => Ok(()),
+        Some(error) => Err(error.into()),
+    }
 }

@@ -19,7 +19,7 @@ pub(super) struct Bus {
 
 /// Asks the bus what it holds for a service.
 pub(super) async fn look(mesh: &Arc<Mesh>, service: &ServiceName) -> Bus {
-    match mesh.ready() {
+    match mesh.settled().await {
         Err(error) => Bus { event_store: None, published: Err(error.into()) },
         Ok(ready) => Bus {
             event_store: Some(ready.event_store),

@@ -334,6 +334,8 @@ fn the_mesh_resource_changes_the_streams_and_says_what_it_cannot() {
         let (_, message) = world.condition_of::<Mesh>(&ns, "default", "Ready", "False").await?;
         assert!(message.contains("replicas"), "{message}");
         assert_eq!(config().await?["num_replicas"], 1);
+        world.microservice(&ns, "users", json!({"publishes": [{"type": "UserCreated"}]})).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
         Ok(())
     });
 }

@@ -70,7 +70,7 @@ pub fn test<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnc
     eprintln!("{name}: {:.1} s", began.elapsed().as_secs_f64());
     if let Err(error) = outcome {
         let log = std::fs::read_to_string(log_file()).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(30).collect();
+        let tail: Vec<&str> = log.lines().rev().take(12).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
         panic!("{error:#}\n\nthe operator's last lines:\n{}", tail.join("\n"));
     }
@@ -108,7 +108,7 @@ impl World {
         let conf = maps.get("murmur-nats-auth").await?.data.unwrap_or_default()["auth.conf"].clone();
         let jwt = tempfile::tempdir()?;
         let conf = conf.replace("/data/jwt", &jwt.path().to_string_lossy());
-        let broker = Broker::start("", &conf).await?;
+        let broker = Broker::start("max_file_store: 1TB", &conf).await?;
         Ok(Self {
             nats_url: broker.url(),
             client,
@@ -304,7 +304,9 @@ impl World {
     pub async fn jetstream(&self, namespace: &str, request: &str, body: &Value) -> anyhow::Result<Value> {
         let client = self.administrator(namespace).await?;
         let subject = format!("$JS.API.{request}");
-        let answer = client.request(subject, body.to_string().into()).await?;
+        // Some requests must have no body at all.
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = client.request(subject, body.into()).await?;
         Ok(serde_json::from_slice(&answer.payload)?)
     }
 }

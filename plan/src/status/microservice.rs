@@ -123,14 +123,16 @@ fn ready(observed: &Observed<'_>, database: Option<&Finding>, rollout: &Rollout)
     }
     match rollout {
         // What a pod says tells more than how many there are.
-        Rollout::Under(message) | Rollout::Stuck(message) => match pod_problem(observed.pods) {
-            Some(problem) => not(&problem.reason, &problem.message),
-            None => match database.filter(|finding| finding.state == State::False) {
-                Some(finding) => not(&finding.reason, &finding.message),
-                None if matches!(rollout, Rollout::Stuck(_)) => not("ProgressDeadlineExceeded", message),
-                None => not("PodsNotReady", message),
-            },
-        },
+        Rollout::Under(message) | Rollout::Stuck(message) => {
+            match replica_problem(observed.deployment).or_else(|| pod_problem(observed.pods)) {
+                Some(problem) => not(&problem.reason, &problem.message),
+                None => match database.filter(|finding| finding.state == State::False) {
+                    Some(finding) => not(&finding.reason, &finding.message),
+                    None if matches!(rollout, Rollout::Stuck(_)) => not("ProgressDeadlineExceeded", message),
+                    None => not("PodsNotReady", message),
+                },
+            }
+        }
         Rollout::Complete => match database.filter(|finding| finding.state == State::False) {
             Some(finding) => not(&finding.reason, &finding.message),
             None => Finding::new(READY, true, "Available", "all pods are available"),
@@ -174,6 +176,16 @@ fn database(service: &ValidMicroservice, observed: &Observed<'_>) -> (DatabaseSt
     (status, Finding::new(DATABASE_READY, ready, reason, message))
 }
 
+/// Why a pod could not even be made, if so: a quota or a policy refused it.
+fn replica_problem(deployment: Option<&Deployment>) -> Option<Problem> {
+    let conditions = deployment?.status.as_ref()?.conditions.as_ref()?;
+    let failed = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let message = failed.message.as_deref().unwrap_or_default();
+    Some(Problem::new("ReplicaFailure", format!("a pod could not be made: {message}")))
+}
+
 /// The first thing that keeps a pod from running, if any: an image that cannot
 /// be pulled, a container that crashes, no node that fits.
 pub fn pod_problem(pods: &[Pod]) -> Option<Problem> {
@@ -213,7 +225,7 @@ fn container_problem(container: &ContainerStatus) -> Option<Problem> {
         _ => return None,
     };
     let what = match reason {
-        "ImageNotPulled" => format!("the image {} cannot be pulled", container.image),
+        "ImageNotPulled" => format!("the image {} cannot be pulled (ImagePullBackOff)", container.image),
         "CrashLoop" => "it ends again and again; kubectl logs --previous says why".to_owned(),
         _ => waiting.message.clone().unwrap_or_else(|| "it cannot be created".to_owned()),
     };
