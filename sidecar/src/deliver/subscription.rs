@@ -187,10 +187,10 @@ impl Subscription {
                     None => return,
                 },
                 changed = link.changed() => if changed.is_ok() { self.relink() } else { return },
-                changed = self.runner.terms.changed(), if self.stopping.is_none() => if changed.is_ok() { self.new_terms() },
                 () = stop.cancelled(), if self.stopping.is_none() => {
                     self.stopping = Some(Instant::now() + LONGEST_BURIAL);
                 }
+                Ok(()) = self.runner.terms.changed() => self.new_terms(),
                 () = sleep_until(wake) => {}
             }
             if !self.fenced() {

@@ -34,7 +34,7 @@ impl Process {
             .env("MURMUR_POD", "users-1")
             .env("MURMUR_LOCAL_ADDRESS", format!("127.0.0.1:{local}"))
             .env("MURMUR_ADMIN_ADDRESS", format!("127.0.0.1:{admin}"))
-            .stdout(Stdio::piped());
+            .stdout(Stdio::null());
         for (name, value) in more {
             command.env(name, value);
         }
