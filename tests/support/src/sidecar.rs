@@ -144,12 +144,15 @@ impl Sidecar {
         http::request(self.port, Method::POST, path, headers, body).await
     }
 
-    /// Publishes one event of the type `Tick` with this id and key, and no more.
+    /// Publishes one event of the type `Tick` with this id, and this key if it is not empty.
     ///
     /// # Errors
     /// When it does not answer.
     pub async fn publish(&self, id: &str, key: &str) -> Result<Answer> {
-        let headers = [("ce-id", id), ("ce-partitionkey", key), ("content-type", "application/json")];
+        let mut headers = vec![("ce-id", id), ("content-type", "application/json")];
+        if !key.is_empty() {
+            headers.push(("ce-partitionkey", key));
+        }
         self.post("/v1/events/Tick", &headers, format!("{{\"id\":\"{id}\"}}")).await
     }
 }
