@@ -6,6 +6,7 @@
 //! (keys and JWTs); what should be comes from the crate murmur-plan.
 
 pub mod bus;
+pub mod check;
 pub mod cluster;
 pub mod compare;
 pub mod context;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use murmur_operator::process;
-use murmur_operator::settings::{EXIT_MISCONFIGURED, Flags, Settings};
+use murmur_operator::settings::{Command, EXIT_MISCONFIGURED, Flags, Settings};
+use murmur_operator::{check, process};
 
 fn main() -> ExitCode {
     let flags = match Flags::try_parse() {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_MISCONFIGURED) } else { ExitCode::SUCCESS };
         }
     };
+    let command = flags.command;
     let settings = match Settings::parse(flags) {
         Ok(settings) => settings,
         Err(mistake) => {
@@ -22,5 +23,25 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_MISCONFIGURED);
         }
     };
-    process::start(settings)
+    match command {
+        None => process::start(settings),
+        Some(Command::Check) => look(settings),
+    }
+}
+
+#[allow(clippy::print_stdout)] // What it found is its output.
+fn look(settings: Settings) -> ExitCode {
+    let found = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async { check::check(settings, kube::Client::try_default().await?).await })
+    });
+    match found {
+        Ok(found) => {
+            found.iter().for_each(|line| println!("{line}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("murmur-operator check: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

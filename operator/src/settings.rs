@@ -4,17 +4,27 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use murmur_crds::{GatewayDuration, StorageQuantity};
 use murmur_plan::settings::EventStoreDefaults;
 
 /// The exit code for a mistake in the configuration (`EX_USAGE`).
 pub const EXIT_MISCONFIGURED: u8 = 64;
 
+/// What the program can do beside running.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Look at all that the operator needs, say what was found, and end: 0 when all is well.
+    Check,
+}
+
 /// The command line, as text; [`Settings::parse`] makes sense of it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "murmur-operator", version, about = "Reads the cluster, plans, applies, reports.")]
 pub struct Flags {
+    /// What to do; to run when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// The operator's own namespace: its lease and its trust material live here.
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,

@@ -34,6 +34,16 @@ impl SystemConnection {
         Ok(client.insert(opened).clone())
     }
 
+    /// What the server says of itself, once it has answered a look-up.
+    ///
+    /// # Errors
+    /// When NATS is away, or does not trust the keys.
+    pub async fn server(&self) -> Result<async_nats::ServerInfo, BusError> {
+        let client = self.client().await?;
+        lookup(&client, "A").await?;
+        Ok(client.server_info())
+    }
+
     /// Makes the server hold the account that `claims` describe; nothing is
     /// pushed when it already does. Returns whether something was pushed.
     ///
