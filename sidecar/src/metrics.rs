@@ -1,6 +1,8 @@
 //! Metrics, in Prometheus' conventions. Each is counted where the thing happens.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt::{self, Write};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// How a publish ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Published {
     /// It is in the store.
     Stored,
@@ -38,7 +40,7 @@ pub(crate) enum Published {
 }
 
 /// How an attempt to deliver ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Attempted {
     /// 2xx.
     Done,
@@ -51,7 +53,7 @@ enum Attempted {
 }
 
 /// Why an event became a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum DeadReason {
     /// The service rejected it.
     Rejected,
@@ -60,6 +62,47 @@ pub(crate) enum DeadReason {
     /// It is no CloudEvent.
     Malformed,
 }
+
+/// The values of a label, as Prometheus' users write them.
+macro_rules! label_values {
+    ($type:ident { $($variant:ident => $text:literal),* $(,)? }) => {
+        impl $type {
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+label_values!(Published {
+    Stored => "stored",
+    Duplicate => "duplicate",
+    Malformed => "malformed",
+    Forbidden => "forbidden",
+    TooLarge => "too_large",
+    TooMuch => "too_much",
+    BusAway => "bus_away",
+    Unknown => "unknown",
+    StoreFull => "store_full",
+    Refused => "refused",
+});
+label_values!(Attempted {
+    Done => "done",
+    Rejected => "rejected",
+    Unavailable => "unavailable",
+    Failed => "failed",
+});
+label_values!(DeadReason {
+    Rejected => "rejected",
+    Exhausted => "exhausted",
+    Malformed => "malformed",
+});
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PublishLabels {

@@ -151,7 +151,7 @@ fn check_subscription(subscription: &Subscription) -> Result<(), String> {
     let deliver = &subscription.deliver;
     let wrong = |what: &str| Err(format!("subscription {name}: {what}"));
     match subscription.ordering {
-        Ordering::Key { shards } if shards == 0 || PARTITIONS % shards != 0 => {
+        Ordering::Key { shards } if shards == 0 || !PARTITIONS.is_multiple_of(shards) => {
             return wrong("ordering.shards must divide 64");
         }
         _ => {}

@@ -41,15 +41,6 @@ pub(super) struct DeadLetter {
     pub(super) last_attempt: Option<Timestamp>,
 }
 
-/// The text of a reason in the header.
-pub(super) fn text(reason: DeadReason) -> &'static str {
-    match reason {
-        DeadReason::Rejected => "rejected",
-        DeadReason::Exhausted => "exhausted",
-        DeadReason::Malformed => "malformed",
-    }
-}
-
 impl DeadLetter {
     fn headers(&self, original: &Message) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -65,7 +56,7 @@ impl DeadLetter {
             }
         }
         headers.insert(EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        headers.insert(header::REASON, text(self.reason));
+        headers.insert(header::REASON, self.reason.as_str());
         headers.insert(header::CAUSE, one_line(&self.cause));
         headers.insert(header::ATTEMPTS, self.attempts.to_string());
         headers.insert(header::SEQUENCE, self.sequence.to_string());

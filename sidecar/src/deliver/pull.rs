@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::{HeaderMap, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 use murmur_mesh::durable::{DurableName, PIN_GROUP, PULL_EXPIRES, Shard};
 use murmur_mesh::stream;
@@ -194,7 +194,7 @@ impl Pull {
         if let Some(open) = &mut self.open {
             open.asked = open.asked.saturating_sub(1);
         }
-        let pin = headers.and_then(|headers| headers.get(PIN_ID)).map(|value| value.as_str());
+        let pin = headers.and_then(|headers| headers.get(PIN_ID)).map(HeaderValue::as_str);
         if !self.is_pinned() || pin == self.pin.as_deref() {
             return false;
         }

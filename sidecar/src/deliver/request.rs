@@ -1,6 +1,6 @@
 //! The request that delivers an event: CloudEvents' HTTP binding, binary mode.
 
-use async_nats::{HeaderMap as BusHeaders, Message};
+use async_nats::{HeaderMap as BusHeaders, HeaderValue as BusValue, Message};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request};
@@ -38,7 +38,7 @@ pub(super) fn check(message: &Message) -> Result<(), String> {
         return Err("the message has no headers, so it is no CloudEvent".to_owned());
     };
     for (name, expected) in REQUIRED {
-        match (headers.get(name).map(|value| value.as_str()), expected) {
+        match (headers.get(name).map(BusValue::as_str), expected) {
             (None | Some(""), _) => {
                 return Err(format!("the header {name} is missing, so it is no CloudEvent"));
             }
@@ -54,7 +54,7 @@ pub(super) fn check(message: &Message) -> Result<(), String> {
 /// What the order of an event hangs on, in its form on the bus.
 pub(super) fn key(message: &Message) -> Option<&str> {
     let headers = message.headers.as_ref()?;
-    headers.get("ce-partitionkey").or_else(|| headers.get("ce-id")).map(|value| value.as_str())
+    headers.get("ce-partitionkey").or_else(|| headers.get("ce-id")).map(BusValue::as_str)
 }
 
 /// The event's headers as they are delivered.

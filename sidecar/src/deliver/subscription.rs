@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Terms;
 use super::client::Client;
-use super::dead_letter::{self, DeadLetter};
+use super::dead_letter::DeadLetter;
 use super::fence::Moment;
 use super::hold::{Counts, Hold, May};
 use super::lanes::{Lanes, Position};
@@ -369,7 +369,7 @@ impl Subscription {
                 self.answered(position, verdict(answer));
             }
             Ended::Burial(position, reason) => {
-                self.finish(position, terminate(dead_letter::text(reason)));
+                self.finish(position, terminate(reason.as_str()));
             }
             Ended::Sent => {}
         }
@@ -433,12 +433,12 @@ impl Subscription {
         let subscription = &self.terms.subscription;
         tracing::warn!(
             subscription = %subscription.name, sequence = position.sequence, attempts = held.attempts, %cause,
-            reason = dead_letter::text(reason), policy = ?subscription.dead_letter, "an event is given up"
+            reason = reason.as_str(), policy = ?subscription.dead_letter, "an event is given up"
         );
         let labels = DeadLabels { subscription: subscription.name.to_string(), reason };
         self.runner.metrics.dead_letters.get_or_create(&labels).inc();
         if subscription.dead_letter == DeadLetterPolicy::Discard {
-            return self.finish(position, terminate(dead_letter::text(reason)));
+            return self.finish(position, terminate(reason.as_str()));
         }
         let letter = DeadLetter {
             service: self.terms.service.clone(),

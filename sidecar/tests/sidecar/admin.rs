@@ -23,8 +23,8 @@ async fn metrics_count_what_happened() {
     for line in [
         "murmur_sidecar_bus_connected 1",
         "murmur_sidecar_config_generation 1",
-        "murmur_sidecar_publishes_total{outcome=\"Stored\"} 1",
-        "murmur_sidecar_publishes_total{outcome=\"Duplicate\"} 1",
+        "murmur_sidecar_publishes_total{outcome=\"stored\"} 1",
+        "murmur_sidecar_publishes_total{outcome=\"duplicate\"} 1",
         "murmur_sidecar_publish_duration_seconds_count 2",
         "murmur_sidecar_publishes_in_flight 0",
     ] {

@@ -113,7 +113,7 @@ async fn a_rejected_event_becomes_a_dead_letter_at_once_and_blocks_nothing() {
             assert_eq!(letter.headers.get(text), values.first(), "{text}");
         }
     }
-    let header = |name: &str| letter.headers.get(name).map(|value| value.to_string()).unwrap_or_default();
+    let header = |name: &str| letter.headers.get(name).map(ToString::to_string).unwrap_or_default();
     assert_eq!(header("murmur-dead-reason"), "rejected");
     assert_eq!(header("murmur-dead-cause"), "the service answered 422 Unprocessable Entity: said 422");
     assert_eq!(header("murmur-dead-attempts"), "1");
@@ -284,6 +284,23 @@ async fn a_kept_connection_that_the_service_closes_costs_no_attempt() {
     assert_eq!(*attempts.lock().unwrap(), ["murmur-attempt: 1"; 3]);
     let status = get(world.local, "/v1/status").await.json();
     assert_eq!(status["subscriptions"][0]["held"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn without_an_order_two_sidecars_share_the_events() {
+    let service = Service::start(|_| (200, Duration::from_millis(30))).await;
+    let mut free = subscription("all", service.port, none());
+    free["deliver"]["concurrency"] = 2.into();
+    let world = world(vec![free]).await;
+    let second = world.another().await;
+    world.fill(200, |id| id.to_string()).await;
+    eventually("all arrive", async || service.count() == 200).await;
+    for admin in [world.admin, second.admin] {
+        let text = String::from_utf8(get(admin, "/metrics").await.body.to_vec()).unwrap();
+        let line = "murmur_sidecar_delivery_attempts_total{subscription=\"all\",outcome=\"done\"} ";
+        let done = text.lines().find_map(|one| one.strip_prefix(line)).unwrap_or("0");
+        assert!(done.parse::<u64>().unwrap() > 50, "{done}");
+    }
 }
 
 #[tokio::test]

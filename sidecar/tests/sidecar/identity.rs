@@ -72,7 +72,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn jwt(signer: &KeyPair, subject: &str, issued: u64, expires: u64, nats: Value) -> String {
+fn jwt(signer: &KeyPair, subject: &str, issued: u64, expires: u64, nats: &Value) -> String {
     let header = json!({"typ": "JWT", "alg": "ed25519-nkey"});
     let claims = json!({
         "jti": format!("{issued}-{expires}"), "iat": issued, "exp": expires, "iss": signer.public_key(),
@@ -95,14 +95,14 @@ impl Authority {
         });
         let of_account = |key: &KeyPair, limits: &Value| {
             let nats = json!({"limits": limits, "type": "account", "version": 2});
-            jwt(&operator, &key.public_key(), now(), 0, nats)
+            jwt(&operator, &key.public_key(), now(), 0, &nats)
         };
         let of_operator = jwt(
             &operator,
             &operator.public_key(),
             now(),
             0,
-            json!({"type": "operator", "version": 2, "system_account": system.public_key()}),
+            &json!({"type": "operator", "version": 2, "system_account": system.public_key()}),
         );
         let mut without_jetstream = limits.clone();
         for name in ["mem_storage", "disk_storage", "streams", "consumer"] {
@@ -131,7 +131,7 @@ impl Authority {
             nats["pub"] = json!({"allow": publish});
             nats["sub"] = json!({"allow": subscribe});
         }
-        jwt(&self.account, &user.public_key(), issued, expires, nats)
+        jwt(&self.account, &user.public_key(), issued, expires, &nats)
     }
 }
 

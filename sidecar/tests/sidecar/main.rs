@@ -1,6 +1,8 @@
 //! The sidecar against a real nats-server: what a service posts and receives,
 //! and what becomes of it when the bus or the service fails.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail a test")]
+
 mod admin;
 mod configuration;
 mod delivery;

@@ -21,7 +21,7 @@ async fn events_of_a_key_succeed_in_stream_order_although_many_are_retried() {
     // One in seven fails at first, one in eleven twice.
     let succeeds = |one: &Received| {
         let id: u64 = one.id().parse().unwrap();
-        one.attempt() > u32::from(id % 7 == 0) + u32::from(id % 11 == 0)
+        one.attempt() > u32::from(id.is_multiple_of(7)) + u32::from(id.is_multiple_of(11))
     };
     let service = Service::start(move |one| {
         let id: u64 = one.id().parse().unwrap();

@@ -59,8 +59,12 @@ impl Process {
     }
 
     fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     fn drain(&self) -> Child {
@@ -177,6 +181,33 @@ async fn a_drain_finishes_what_is_in_flight_and_gives_the_rest_to_another_at_onc
     world.until_done("all-0").await;
     first.terminate();
     assert_eq!(until_ended(&mut first.child).await, Some(0));
+}
+
+/// A sidecar that stands still (a frozen machine, a stopped process) loses its
+/// pin; when it goes on, what it still holds is another's.
+#[tokio::test]
+async fn a_sidecar_that_stood_still_delivers_nothing_that_another_has_taken_over() {
+    let first_service = Service::start(|_| (200, Duration::from_millis(300))).await;
+    let mut one = subscription("all", first_service.port, json!({"policy": "key", "shards": 1}));
+    one["deliver"]["concurrency"] = 1.into();
+    let mut world =
+        World::start(Setup { subscriptions: vec![one], sidecar: false, ..Setup::default() }).await;
+    world.fill(40, |id| id.to_string()).await;
+    let first = Process::start(&world, &[]);
+    eventually("the first delivers", async || first_service.count() == 2).await;
+    first.signal("STOP");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let delivered = first_service.count();
+
+    let second_service = Service::ok().await;
+    let port = second_service.port;
+    world.with_file(|config| config["subscriptions"][0]["deliver"]["port"] = port.into());
+    world.run().await;
+    eventually("another one has taken over", async || second_service.count() > 30).await;
+    world.until_done("all-0").await;
+    first.signal("CONT");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(first_service.count(), delivered, "the first went on with what it held");
 }
 
 #[tokio::test]

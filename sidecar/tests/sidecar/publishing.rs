@@ -117,7 +117,8 @@ async fn a_request_that_is_no_event_is_refused_with_a_reason() {
     let world = World::start(Setup::default()).await;
     let json = "application/cloudevents+json";
     let type_t = ("ce-type", "T");
-    let cases: Vec<(&str, Vec<(&str, &str)>, &str, u16, &str)> = vec![
+    type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         ("/v1/events", vec![], "", 400, "malformed"),
         ("/v1/events", vec![("content-type", json)], "{", 400, "malformed"),
         ("/v1/events", vec![("content-type", json)], r#"{"type":"T","id":""}"#, 400, "malformed"),
@@ -161,7 +162,7 @@ async fn a_body_over_the_bus_limit_is_refused_and_one_below_is_stored() {
         .write_all(b"POST /v1/events/T HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         .await
         .unwrap();
-    let chunk = [format!("{:x}\r\n", limit).into_bytes(), vec![b'x'; limit], b"\r\n".to_vec()].concat();
+    let chunk = [format!("{limit:x}\r\n").into_bytes(), vec![b'x'; limit], b"\r\n".to_vec()].concat();
     for _ in 0..2 {
         let _ = stream.write_all(&chunk).await;
     }
@@ -275,6 +276,24 @@ async fn a_client_that_never_finishes_its_head_is_cut_off() {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the connection is still open");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let world = World::start(Setup::default()).await;
+    let mut stream = TcpStream::connect(world.local).await.unwrap();
+    let _ = stream.write_all(b"POST /v1/events/T HTTP/1.1\r\nhost: x\r\n").await;
+    for _ in 0..200 {
+        let line = format!("ce-x: {}\r\n", "x".repeat(1000));
+        if stream.write_all(line.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let mut answer = [0; 12];
+    if stream.read_exact(&mut answer).await.is_ok() {
+        assert_eq!(&answer, b"HTTP/1.1 431");
+    }
+    world.publish("1", "k").await;
 }
 
 #[tokio::test]

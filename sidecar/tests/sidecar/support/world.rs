@@ -60,7 +60,8 @@ impl Default for Setup {
 }
 
 /// A subscription in the sidecar's configuration; fast retries.
-pub(crate) fn subscription(name: &str, port: u16, ordering: Value) -> Value {
+pub(crate) fn subscription(name: &str, port: u16, ordering: impl Into<Value>) -> Value {
+    let ordering: Value = ordering.into();
     json!({
         "name": name,
         "ordering": ordering,
@@ -191,6 +192,20 @@ impl World {
     pub(crate) async fn run(&mut self) {
         self.run_unconnected().await;
         self.until_connected().await;
+    }
+
+    /// A second replica of the service, in this process.
+    pub(crate) async fn another(&self) -> Replica {
+        let mut settings = self.settings();
+        settings.pod = "users-2".to_owned();
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listeners = Listeners { local: vec![bind().await.unwrap()], admin: bind().await.unwrap() };
+        let admin = listeners.admin.local_addr().unwrap();
+        let running = tokio::spawn(async move {
+            let never = std::future::pending();
+            murmur_sidecar::run(settings, async { Ok(listeners) }, Level::default(), never).await.unwrap();
+        });
+        Replica { admin, running }
     }
 
     /// Changes the file that the sidecar boots from, and nothing on the bus.
@@ -329,6 +344,18 @@ impl World {
 
     pub(crate) async fn until_done(&self, durable: &str) {
         eventually("all events are acknowledged", async || self.outstanding(durable).await == (0, 0)).await;
+    }
+}
+
+/// A replica beside the first.
+pub(crate) struct Replica {
+    pub(crate) admin: SocketAddr,
+    running: JoinHandle<()>,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.running.abort();
     }
 }
 
