@@ -20,7 +20,10 @@ pub async fn check(settings: Settings, client: kube::Client) -> anyhow::Result<V
 
     let first = ListParams::default().limit(1);
     let missing = "cannot list them; install the chart murmur-crds, and this chart's RBAC";
-    Api::<Microservice>::all(client.clone()).list(&first).await.with_context(|| format!("Microservices: {missing}"))?;
+    Api::<Microservice>::all(client.clone())
+        .list(&first)
+        .await
+        .with_context(|| format!("Microservices: {missing}"))?;
     Api::<EventSubscription>::all(client.clone())
         .list(&first)
         .await
