@@ -1,6 +1,8 @@
 //! Is what was planned what is there? Pure comparison of JSON, used alike for
 //! Kubernetes objects, streams and durables.
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use murmur_crds::quantity::parse_core;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -37,8 +39,19 @@ fn contains(planned: &Value, live: &Value, path: &mut String) -> bool {
         (wanted, Value::Null) => is_empty(wanted),
         // A number is the same whether it is written as 1 or as 1.0.
         (Value::Number(wanted), Value::Number(found)) => wanted == found || wanted.as_f64() == found.as_f64(),
-        (wanted, found) => wanted == found,
+        (wanted, found) => wanted == found || (holds_quantity(path) && same_quantity(wanted, found)),
     }
+}
+
+/// Whether a place holds a Kubernetes quantity, which the API server writes in
+/// its own way: `1000m` as `1`.
+fn holds_quantity(path: &str) -> bool {
+    path.contains("/requests/") || path.contains("/limits/") || path.ends_with("/sizeLimit")
+}
+
+fn same_quantity(wanted: &Value, found: &Value) -> bool {
+    let amount = |value: &Value| parse_core(&Quantity(value.as_str()?.to_owned())).ok();
+    amount(wanted).is_some_and(|wanted| amount(found) == Some(wanted))
 }
 
 /// Runs `check` one step deeper; the step stays in the path when it fails.
@@ -101,6 +114,14 @@ mod tests {
             Some("/filters".into())
         );
         assert_eq!(missing(&json!({"filters": ["a", "b"]}), &json!({"filters": ["a", "b"]})), None);
+    }
+
+    #[test]
+    fn an_amount_is_the_same_in_whatever_unit_but_a_text_is_not() {
+        let limits = |cpu: &str| json!({"limits": {"cpu": cpu}});
+        assert_eq!(missing(&limits("1000m"), &limits("1")), None);
+        assert_eq!(missing(&limits("1000m"), &limits("2")).as_deref(), Some("/limits/cpu"));
+        assert_eq!(missing(&json!({"value": "1000m"}), &json!({"value": "1"})).as_deref(), Some("/value"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub enum MeshState {
     /// Not usable, for this cause.
     Away(String),
     /// Account pushed and verified, streams there.
-    Ready(Ready),
+    Ready(Box<Ready>),
 }
 
 /// A mesh's bus that can be used.
@@ -90,6 +90,9 @@ pub struct Mesh {
     observed: Mutex<Observed>,
     streams: watch::Sender<Vec<Value>>,
     orphaned: Notify,
+    /// Held while a durable is changed: between the look at its owner and its
+    /// removal, no other may take its name.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Mesh {
@@ -121,7 +124,7 @@ impl Mesh {
                 Err(BusError::Away("the connection of the mesh to NATS is being made".to_owned()))
             }
             MeshState::Away(cause) => Err(BusError::Away(cause.clone())),
-            MeshState::Ready(ready) => Ok(ready.clone()),
+            MeshState::Ready(ready) => Ok(Ready::clone(ready)),
         }
     }
 
@@ -129,6 +132,11 @@ impl Mesh {
     pub fn observed(&self) -> MutexGuard<'_, Observed> {
         // A panic while holding it leaves plain data, which is still true.
         self.observed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits for the right to change durables.
+    pub async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Has durables without an owner removed now instead of at the next check.
@@ -176,6 +184,7 @@ impl Actor {
             observed: Mutex::default(),
             streams: watch::Sender::new(streams),
             orphaned: Notify::new(),
+            changing: tokio::sync::Mutex::default(),
         });
         Self { mesh, state, url, system, changes, sweep, client: None }
     }
@@ -282,7 +291,7 @@ impl Actor {
             // What was read before may be of another event store.
             self.mesh.observed().consumers = None;
         }
-        self.enter(MeshState::Ready(Ready { client: client.clone(), event_store, refused }));
+        self.enter(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, refused })));
         Ok(())
     }
 

@@ -46,12 +46,8 @@ impl Sweep {
                 Ok(found)
                     if found.as_ref().and_then(|found| found.metadata.uid.as_deref()) == Some(&*uid) => {}
                 Ok(_) => {
-                    if remove(client, &durable, &uid).await? {
-                        mesh.observed().consumers.iter_mut().for_each(|all| {
-                            all.remove(&durable);
-                        });
-                        removed += 1;
-                    }
+                    let _alone = mesh.changing().await;
+                    removed += usize::from(remove(client, &durable, &uid).await?);
                 }
                 // Not known to be gone: the next sweep asks again.
                 Err(error) => {

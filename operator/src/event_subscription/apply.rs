@@ -18,7 +18,10 @@ pub(super) async fn apply(
     let mut positions = Vec::with_capacity(planned.len());
     for wanted in planned {
         let seen = mesh.observed().consumers.as_ref().and_then(|all| all.get(&wanted.name).cloned());
-        let now = ensure_durable(&ready.client, wanted, seen.as_ref()).await?;
+        let now = {
+            let _alone = mesh.changing().await;
+            ensure_durable(&ready.client, wanted, seen.as_ref()).await?
+        };
         if seen.as_ref() != Some(&now) {
             context.metrics.durables.inc();
             if let Some(all) = &mut mesh.observed().consumers {

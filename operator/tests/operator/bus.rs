@@ -1,5 +1,8 @@
 //! What becomes of a Microservice and its subscriptions on the bus.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::PostParams;
 use murmur_crds::{EventSubscription, Mesh};
@@ -75,8 +78,13 @@ fn a_service_may_publish_its_own_types_and_nothing_else() {
             Ok(history.request(request, "".into()).await.is_ok().then_some(history))
         })
         .await?;
-        let pulled =
-            history.request("$JS.API.CONSUMER.MSG.NEXT.EVENTS.catalog-all", r#"{"batch":1}"#.into()).await?;
+        // Not by a request: an event arrives under its own subject.
+        let inbox = history.new_inbox();
+        let mut pulled = history.subscribe(inbox.clone()).await?;
+        let pull = "$JS.API.CONSUMER.MSG.NEXT.EVENTS.catalog-all";
+        history.publish_with_reply(pull, inbox, r#"{"batch":1}"#.into()).await?;
+        let pulled = tokio::time::timeout(Duration::from_secs(5), pulled.next()).await?;
+        let pulled = pulled.ok_or_else(|| anyhow::anyhow!("the connection ended"))?;
         assert_eq!(pulled.payload, "x");
         // Whoever has no rights at all has none, as an empty list would mean all.
         let account = world.account(&ns).await?;

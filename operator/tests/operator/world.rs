@@ -37,6 +37,7 @@ pub struct World {
     nats_url: String,
     operator: tokio::sync::Mutex<Option<Operator>>,
     leases: AtomicU32,
+    kubeconfig: tempfile::NamedTempFile,
     _jwt: tempfile::TempDir,
 }
 
@@ -108,6 +109,7 @@ impl World {
         let conf = maps.get("murmur-nats-auth").await?.data.unwrap_or_default()["auth.conf"].clone();
         let jwt = tempfile::tempdir()?;
         let conf = conf.replace("/data/jwt", &jwt.path().to_string_lossy());
+        let kubeconfig = least_rights(&client, &server).await?;
         let broker = Broker::start("max_file_store: 1TB", &conf).await?;
         Ok(Self {
             nats_url: broker.url(),
@@ -116,6 +118,7 @@ impl World {
             broker: tokio::sync::Mutex::new(broker),
             operator: tokio::sync::Mutex::new(None),
             leases: AtomicU32::new(0),
+            kubeconfig,
             _jwt: jwt,
         })
     }
@@ -138,7 +141,7 @@ impl World {
         let port = free_port()?;
         let log = std::fs::File::options().create(true).append(true).open(log_file())?;
         let child = Command::new(env!("CARGO_BIN_EXE_murmur-operator"))
-            .env("KUBECONFIG", self.server.kubeconfig())
+            .env("KUBECONFIG", self.kubeconfig.path())
             .args(flags(&self.nats_url))
             .args(["--lease-name", lease, "--lease-seconds", "3", "--identity", &format!("operator-{port}")])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--log-level", "info,murmur_operator=debug"])
@@ -331,6 +334,42 @@ impl Operator {
         let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
         Ok((code, body.to_owned()))
     }
+}
+
+/// A kubeconfig for the operator with the rights that the chart gives it, and no others.
+async fn least_rights(client: &Client, server: &TestApiServer) -> anyhow::Result<tempfile::NamedTempFile> {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/murmur");
+    let rendered = Command::new(murmur_test_apiserver::tool("helm")?)
+        .args(["template", "murmur", chart, "--namespace", SYSTEM])
+        .args(["--kube-version", "1.33.0", "--show-only", "templates/operator/rbac.yaml"])
+        .output()
+        .await?;
+    anyhow::ensure!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    for document in String::from_utf8(rendered.stdout)?.split("\n---") {
+        let Ok(mut object) = serde_saphyr::from_str::<Value>(document) else { continue };
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        if kind == "Role" {
+            // These tests use a lease for each operator; the chart knows one.
+            for rule in object["rules"].as_array_mut().into_iter().flatten() {
+                rule.as_object_mut().map(|rule| rule.remove("resourceNames"));
+            }
+        }
+        let object: kube::api::DynamicObject = serde_json::from_value(object)?;
+        let types = object.types.clone().unwrap_or_default();
+        let kind = kube::core::GroupVersionKind::try_from(&types)?;
+        let plural = kube::core::ApiResource::from_gvk(&kind);
+        let api: Api<kube::api::DynamicObject> = if object.metadata.namespace.is_some() {
+            Api::namespaced_with(client.clone(), SYSTEM, &plural)
+        } else {
+            Api::all_with(client.clone(), &plural)
+        };
+        api.create(&PostParams::default(), &object).await?;
+    }
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(server.kubeconfig())?)?;
+    config["users"][0]["user"]["as"] = json!(format!("system:serviceaccount:{SYSTEM}:murmur-operator"));
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), config.to_string())?;
+    Ok(file)
 }
 
 /// Connects as a user.
