@@ -231,6 +231,8 @@ impl Pull {
                 self.pause(now, PAUSE);
                 Status::Missing
             }
+            // All that was asked for has come, and there would be room for more bytes.
+            409 if description.contains("Batch Completed") => Status::Fine,
             409 if description.contains("MaxBytes") => {
                 if current && self.held > 0 {
                     let until = now + SHORT_PAUSE;
@@ -368,6 +370,15 @@ mod tests {
         pull.status(ask.number, code(409), &message("Message Size Exceeds MaxBytes"), now);
         assert!(pull.ask(now, WINDOW, true).is_none());
         pull.lets_go(500);
+        assert!(pull.ask(now, WINDOW, true).is_some());
+    }
+
+    #[test]
+    fn a_pull_that_brought_all_that_it_asked_for_is_followed_by_the_next_at_once() {
+        let (mut pull, now) = pull(Shard::All);
+        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let status = pull.status(ask.number, code(409), &message("Batch Completed"), now);
+        assert_eq!(status, Status::Fine);
         assert!(pull.ask(now, WINDOW, true).is_some());
     }
 
