@@ -16,8 +16,8 @@ trap unforward_all EXIT
 
 pod_of() { kubectl get pods --namespace "$shop" --selector "murmur.dev/microservice=$1" --output name; }
 gone() { kubectl wait --namespace "$shop" --for=delete pod --selector "murmur.dev/microservice=$1" --timeout=90s; }
-back() { kubectl rollout status --namespace "$shop" "deployment/$1" --timeout=90s >/dev/null; }
-ready() { kubectl wait --namespace "$shop" --for=condition=Ready "$@" --timeout=120s >/dev/null; }
+back() { kubectl rollout status --namespace "$shop" "deployment/$1" --timeout=90s; }
+ready() { kubectl wait --namespace "$shop" --for=condition=Ready "$@" --timeout=120s; }
 
 pants='{"id":5,"title":"pants","image":"pants.jpeg"}'
 shoes='{"id":20,"title":"shoes","image":"shoes.png"}'
@@ -38,7 +38,7 @@ done
 run kubectl create namespace "$shop"
 kubectl label namespace "$shop" murmur-demo= pod-security.kubernetes.io/enforce=restricted >/dev/null
 run kubectl apply --namespace "$shop" --filename services/shop
-run ready microservices,eventsubscriptions --all
+await 'all are Ready' ready microservices,eventsubscriptions --all
 run kubectl get microservices,eventsubscriptions,pvc --namespace "$shop"
 run kubectl get pods --namespace "$shop"
 
@@ -52,18 +52,18 @@ soon 20 'history knows both, from events alone' "200 [$pants,$shoes]" history 1
 
 title '4. products stops; history has its own data and still answers'
 run kubectl scale --namespace "$shop" microservice/products --replicas=0
-run gone products
+await 'the pod of products has gone' gone products
 unforward products
 saw 'no pod of products runs' "$(pod_of products | wc -l) pods" '0 pods'
 saw 'history answers in full' "$(history 1)" "200 [$pants,$shoes]"
 run kubectl scale --namespace "$shop" microservice/products --replicas=1
-run ready microservice/products
+await 'products is Ready' ready microservice/products
 ask products GET /products/5
 
 title '5. The pod of history is deleted; its data is on a volume of its own'
 before=$(pod_of history)
 run kubectl delete --namespace "$shop" "$before"
-run back history
+await 'another takes its place' back history
 after=$(pod_of history)
 [ "$before" != "$after" ] || fail "the pod of history is still $before"
 unforward history
@@ -71,15 +71,17 @@ soon 20 "$after, a new pod, has the data" "200 [$pants,$shoes]" history 1
 
 title '6. history is away while the shop sells more; back again it catches up'
 run kubectl scale --namespace "$shop" microservice/history --replicas=0
-run gone history
+await 'the pod of history has gone' gone history
 unforward history
 ask products POST /products "$hat"
 ask products POST /products "$scarf"
 ask orders POST /orders '{"id":"order-3","user":1,"product":7}'
 ask orders POST /orders '{"id":"order-4","user":1,"product":8}'
+soon 30 'the event store keeps what history has not heard' '4 pending' \
+  kubectl get eventsubscription history --namespace "$shop" --output jsonpath='{.status.pending} pending'
 run kubectl get eventsubscription history --namespace "$shop"
 run kubectl scale --namespace "$shop" microservice/history --replicas=1
-run ready microservice/history
+await 'history is Ready' ready microservice/history
 soon 30 'it missed nothing' "200 [$pants,$shoes,$hat,$scarf]" history 1
 
 title '7. What the cluster says in the end'

@@ -19,6 +19,13 @@ run() {
   [ -z "$output" ] || printf '%s\n' "$output" | sed 's/^/    /'
 }
 
+# await WHAT COMMAND...: waits for it, says only what it waited for
+await() {
+  local what=$1 start output; shift; start=$(date +%s%N)
+  output=$("$@" 2>&1) || fail "$what: $output"
+  printf '  %s… %s  %s%s\n' "$dim" "$what" "$(seconds "$start")" "$plain"
+}
+
 # saw WHAT GOT WANTED
 saw() {
   [ "$2" = "$3" ] || fail "$1"$'\n'"    saw:    $2"$'\n'"    wanted: $3"
