@@ -99,8 +99,8 @@ check 'NATS keeps its volumes when it is uninstalled' has 'persistentVolumeClaim
 check 'with an external NATS nothing of ours is NATS' lacks StatefulSet "${external[@]}"
 check 'with an external NATS the operator makes no keys' has '{name: MURMUR_TRUST_CREATE, value: "false"}' "${external[@]}"
 check 'all pods are restricted' restricted
-check 'the operator cannot list or watch Secrets' operator_may_only secrets 'get, create, patch, delete'
-check 'the operator only reads pods' operator_may_only pods 'get, list, watch'
+check 'the operator cannot list or watch Secrets' operator_may_only secrets 'get, create, patch'
+check 'the operator only reads pods' operator_may_only pods 'list, watch'
 check 'the operator cannot delete claims' operator_may_only persistentvolumeclaims 'get, list, watch, create, patch'
 check 'nothing may do everything' lacks '"*"'
 
