@@ -30,13 +30,8 @@ const CHECK: Duration = Duration::from_secs(60);
 /// How long the first attempt is waited for.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
 /// Waits between attempts while NATS is away.
-const RETRY: [Duration; 5] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-];
+const RETRY: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// How a mesh's bus is.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::connection::State;
 use serde_json::Value;
 
 use super::error::BusError;
@@ -41,6 +42,11 @@ pub(super) async fn message(
     subject: &str,
     payload: Vec<u8>,
 ) -> Result<async_nats::Message, BusError> {
+    // Without this it would wait for its whole time for a connection that is not there.
+    if client.connection_state() != State::Connected {
+        let cause = "the connection is lost and being made anew".to_owned();
+        return Err(BusError::Request { subject: subject.to_owned(), cause });
+    }
     let request = async_nats::Request::new().payload(payload.into()).timeout(Some(TIMEOUT));
     client
         .send_request(subject.to_owned(), request)

@@ -1,11 +1,12 @@
 //! Data outlives everything but an explicit wish.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use kube::api::{Patch, PatchParams};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use murmur_crds::Microservice;
 use serde_json::json;
 
-use crate::world::{test, wait};
+use crate::world::{World, condition, test, wait};
 
 #[test]
 fn a_claim_survives_its_service_and_is_taken_up_again() {
@@ -28,15 +29,16 @@ fn a_claim_survives_its_service_and_is_taken_up_again() {
         );
         assert_eq!(claims.get("gone-data").await?.metadata.owner_references.map(|it| it.len()), Some(1));
 
+        let old = world.api::<Microservice>(&ns).get("kept").await?.metadata.uid.unwrap_or_default();
         world.delete::<Microservice>(&ns, "kept").await?;
         assert_eq!(claims.get("kept-data").await?.metadata.uid, kept.metadata.uid);
-        // As the garbage collector would: what the first one owned is gone.
-        for api in ["kept-sidecar"] {
-            world.delete::<Secret>(&ns, api).await?;
-        }
-        remove_objects(&world, &ns, "kept").await?;
         world.microservice(&ns, "kept", volume("1Gi", "Retain")).await?;
-        world.condition(&ns, "kept", "BusReady", "True").await?;
+        wait("the new one is there, once the old one's objects are gone", || async {
+            collect(&world, &ns, &old).await?;
+            let found = serde_json::to_value(world.api::<Microservice>(&ns).get("kept").await?)?;
+            Ok(condition(&found, "BusReady").filter(|it| it["status"] == "True"))
+        })
+        .await?;
         assert_eq!(claims.get("kept-data").await?.metadata.uid, kept.metadata.uid);
         // A service without a volume any more leaves its claim as it is.
         world.microservice(&ns, "gone", json!({})).await?;
@@ -46,18 +48,18 @@ fn a_claim_survives_its_service_and_is_taken_up_again() {
     });
 }
 
-async fn remove_objects(world: &crate::world::World, ns: &str, name: &str) -> anyhow::Result<()> {
-    use k8s_openapi::api::apps::v1::Deployment;
-    use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-    use k8s_openapi::api::networking::v1::NetworkPolicy;
-    use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-    world.delete::<Deployment>(ns, name).await?;
-    world.delete::<Service>(ns, name).await?;
-    world.delete::<Service>(ns, &format!("{name}-pods")).await?;
-    world.delete::<ServiceAccount>(ns, name).await?;
-    world.delete::<NetworkPolicy>(ns, name).await?;
-    world.delete::<PodDisruptionBudget>(ns, name).await?;
-    world.delete::<ConfigMap>(ns, &format!("{name}-sidecar")).await
+/// Does what the garbage collector would: what an owner that is gone owned goes, too.
+async fn collect(world: &World, ns: &str, owner: &str) -> anyhow::Result<()> {
+    let kinds = murmur_plan::object::prunable().into_iter().chain([murmur_plan::object::claim()]);
+    for kind in kinds {
+        let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), ns, &kind);
+        for object in api.list(&ListParams::default()).await? {
+            if object.owner_references().iter().any(|found| found.uid == owner) {
+                api.delete(&object.name_any(), &DeleteParams::background()).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

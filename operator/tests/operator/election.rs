@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::world::{test, wait};
+use crate::world::{test_alone, wait};
 
 #[test]
 fn a_mistake_in_the_flags_ends_with_64_and_says_what_to_change() {
@@ -32,7 +32,7 @@ fn a_mistake_in_the_flags_ends_with_64_and_says_what_to_change() {
 
 #[test]
 fn a_standby_is_ready_does_nothing_and_takes_over_when_the_leader_stops() {
-    test("election", |world| async move {
+    test_alone("election", |world| async move {
         // Two replicas of another operator: they share a lease of their own.
         world.kill_operator().await?;
         let lease = world.new_lease();

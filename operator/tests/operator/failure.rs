@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use murmur_crds::EventSubscription;
 use serde_json::{Value, json};
 
-use crate::world::{test, wait};
+use crate::world::{test_alone, wait};
 
 #[test]
 fn an_operator_killed_at_any_point_ends_in_the_same_state() {
-    test("killed", |world| async move {
+    test_alone("killed", |world| async move {
         let ns = world.namespace("killed").await?;
         world.kill_operator().await?;
         for number in 0..6 {
@@ -53,7 +53,7 @@ fn an_operator_killed_at_any_point_ends_in_the_same_state() {
 
 #[test]
 fn without_nats_objects_are_made_and_the_bus_follows_when_it_is_back() {
-    test("NATS away", |world| async move {
+    test_alone("NATS away", |world| async move {
         let ns = world.namespace("away").await?;
         world.microservice(&ns, "before", json!({})).await?;
         world.condition(&ns, "before", "BusReady", "True").await?;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -47,22 +47,43 @@ pub struct Operator {
     port: u16,
 }
 
-/// Runs a test in the shared world, alone.
+/// Who disturbs whom.
+static OTHERS: RwLock<()> = RwLock::new(());
+
+/// Runs a test in the shared world, beside others.
 pub fn test<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(Arc<World>) -> F) {
-    static ALONE: Mutex<()> = Mutex::new(());
+    let world = shared();
+    let _beside = OTHERS.read().unwrap_or_else(PoisonError::into_inner);
+    run(name, &world, body);
+}
+
+/// Runs a test that kills something in the shared world, alone.
+pub fn test_alone<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(Arc<World>) -> F) {
+    let world = shared();
+    let _alone = OTHERS.write().unwrap_or_else(PoisonError::into_inner);
+    run(name, &world, body);
+}
+
+type Shared = Arc<(tokio::runtime::Runtime, Arc<World>)>;
+
+fn shared() -> Shared {
     static SHARED: Mutex<Weak<(tokio::runtime::Runtime, Arc<World>)>> = Mutex::new(Weak::new());
-    let shared = {
-        let mut weak = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        weak.upgrade().unwrap_or_else(|| {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            let world = runtime.block_on(World::start()).unwrap();
-            let shared = Arc::new((runtime, Arc::new(world)));
-            *weak = Arc::downgrade(&shared);
-            shared
-        })
-    };
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut weak = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    weak.upgrade().unwrap_or_else(|| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let world = runtime.block_on(World::start()).unwrap();
+        let shared = Arc::new((runtime, Arc::new(world)));
+        *weak = Arc::downgrade(&shared);
+        shared
+    })
+}
+
+fn run<F: Future<Output = anyhow::Result<()>>>(
+    name: &str,
+    shared: &Shared,
+    body: impl FnOnce(Arc<World>) -> F,
+) {
     let began = Instant::now();
     let outcome = shared.0.block_on(async {
         shared.1.ensure_operator().await?;
