@@ -156,6 +156,10 @@ impl Sidecar {
             limits,
             ..
         } = settings;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"), service = %config.service, mesh = %config.mesh,
+            generation = config.generation, "started"
+        );
         let metrics = Arc::new(Metrics::new());
         let board = Arc::new(Board::default());
         let drain = Drain::default();

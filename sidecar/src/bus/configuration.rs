@@ -90,7 +90,8 @@ impl Follower {
             && self.credentials.receive(jwt)
         {
             tracing::info!("the bus user has new permissions; connecting again");
-            self.connect_again().await;
+            let pulls = !self.current.borrow().subscriptions.is_empty();
+            self.bus.connect_again(pulls).await;
         }
         let accepted = self.current.send_if_modified(|current| {
             let wins = new.generation > current.generation
@@ -103,17 +104,6 @@ impl Follower {
         });
         if accepted {
             tracing::info!(generation = self.current.borrow().generation, "new configuration");
-        }
-    }
-
-    /// What was written so far is flushed first, so that no acknowledgement is lost on the way.
-    async fn connect_again(&self) {
-        let client = self.bus.client();
-        if self.bus.link().connected {
-            let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
-        }
-        if let Err(error) = client.force_reconnect().await {
-            tracing::error!(%error, "cannot connect again");
         }
     }
 }

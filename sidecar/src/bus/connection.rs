@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, ServerError};
 use bytes::Bytes;
+use murmur_mesh::durable::PULL_EXPIRES;
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,6 +17,8 @@ use crate::metrics::Metrics;
 
 /// The longest wait between two tries to connect.
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// More than a message takes to the broker and back.
+const ROUND_TRIP: Duration = Duration::from_millis(250);
 /// How often the broker is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,8 @@ pub(crate) struct Bus {
     client: Client,
     link: watch::Receiver<Link>,
     replies: Arc<Replies>,
+    /// The connection is about to be changed on purpose: nothing more is asked for.
+    quiet: Arc<watch::Sender<bool>>,
 }
 
 impl Bus {
@@ -64,7 +69,7 @@ impl Bus {
                 std::future::ready(())
             });
         let client = options.connect(servers).await?;
-        let bus = Self { client, link, replies };
+        let bus = Self { client, link, replies, quiet: Arc::default() };
         bus.start_replies().await?;
         Ok(bus)
     }
@@ -94,6 +99,29 @@ impl Bus {
     /// Whether it is there, now and later.
     pub(crate) fn watch(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+
+    /// Whether events may be asked for now. What is on the way when a connection
+    /// ends comes again only after the ack wait, out of order: so before it is
+    /// changed on purpose, no pull is opened, and the open ones run out.
+    pub(crate) fn is_quiet(&self) -> bool {
+        *self.quiet.borrow()
+    }
+
+    /// Connects again, to be who the credentials say by now; `pulls`: some may be open.
+    pub(crate) async fn connect_again(&self, pulls: bool) {
+        if self.link().connected {
+            if pulls {
+                self.quiet.send_replace(true);
+                tokio::time::sleep(PULL_EXPIRES + ROUND_TRIP).await;
+            }
+            // What was written so far goes out first: no acknowledgement is lost on the way.
+            let _ = tokio::time::timeout(ROUND_TRIP, self.client.flush()).await;
+        }
+        if let Err(error) = self.client.force_reconnect().await {
+            tracing::error!(%error, "cannot connect again");
+        }
+        self.quiet.send_replace(false);
     }
 
     /// Sends a message that nobody answers.

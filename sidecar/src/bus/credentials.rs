@@ -159,10 +159,10 @@ fn read(file: &Path) -> Result<String, CredentialsError> {
         .map_err(|cause| CredentialsError::Unreadable { file: file.to_owned(), cause })
 }
 
-/// The one issued last; at the same second the file's, which the kubelet keeps renewing.
+/// The one issued last; at the same second the received one, since files lag behind the bus.
 fn newer(received: Option<Jwt>, from_file: Option<Jwt>) -> Option<Jwt> {
     match (received, from_file) {
-        (Some(received), Some(from_file)) if received.issued > from_file.issued => Some(received),
+        (Some(received), Some(from_file)) if received.issued >= from_file.issued => Some(received),
         (received, None) => received,
         (_, from_file) => from_file,
     }
@@ -197,6 +197,8 @@ mod tests {
         assert!(!credentials.receive(&jwt(20, 0)), "the same again");
         assert!(!credentials.receive(&jwt(15, 0)), "an older one");
         assert!(!credentials.receive("garbage"));
+        assert!(credentials.receive(&jwt(20, 99)), "another one of the same second");
+        assert!(credentials.receive(&jwt(20, 0)));
         assert_eq!(credentials.sign(b"n").await.unwrap().jwt, Some(jwt(20, 0)));
         std::fs::write(folder.path().join(JWT_FILE), jwt(30, 0)).unwrap();
         assert_eq!(credentials.sign(b"n").await.unwrap().jwt, Some(jwt(30, 0)));

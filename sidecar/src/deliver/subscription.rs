@@ -215,8 +215,12 @@ impl Subscription {
         Window { events, bytes: (self.terms.bytes / self.pulls.len().max(1)).max(least) }
     }
 
+    fn may_ask(&self) -> bool {
+        self.runner.bus.link().connected && !self.runner.bus.is_quiet()
+    }
+
     fn pull(&mut self, now: Instant) {
-        if !self.runner.bus.link().connected {
+        if !self.may_ask() {
             return;
         }
         let window = self.window();
@@ -498,7 +502,7 @@ impl Subscription {
     /// When something must be done although nothing happens.
     fn next_wake(&self, now: Instant) -> Instant {
         let mut wake = now + Duration::from_secs(3600);
-        if self.runner.bus.link().connected {
+        if self.may_ask() {
             wake = self.pulls.iter().map(Pull::next_look).fold(wake, Instant::min);
         }
         if let May::WaitUntil(probe) = self.hold.may(now) {
@@ -628,8 +632,8 @@ impl Subscription {
     /// Gives back all that was not delivered, and the pins, so that another
     /// replica goes on at once.
     async fn release(mut self, mut arrivals: Subscriber) {
-        let _ = arrivals.drain().await;
         let end = Instant::now() + END;
+        let _ = tokio::time::timeout_at(end, arrivals.drain()).await;
         while let Ok(Some(message)) = tokio::time::timeout_at(end, arrivals.next()).await {
             self.arrived(message);
         }

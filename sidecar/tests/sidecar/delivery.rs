@@ -227,12 +227,12 @@ async fn never_more_events_are_with_the_service_than_the_concurrency_allows() {
 async fn a_slow_service_is_not_hit_twice() {
     let slow = ACK_WAIT + Duration::from_secs(4);
     let service = Service::start(move |one| (200, if one.id() == "1" { slow } else { NOW })).await;
-    let world = world(vec![subscription("all", service.port, keyed())]).await;
+    let world = world(vec![subscription("all", service.port, none())]).await;
+    // What the broker delivers again may go to another replica.
+    let _second = world.another().await;
     world.publish("1", "k").await;
-    world.publish("2", "k").await;
-    eventually("the second arrives", async || service.count() >= 2).await;
-    world.until_done("all-0").await;
-    assert_eq!(service.ids(), ["1", "2"]);
+    world.until_done("all-all").await;
+    assert_eq!(service.ids(), ["1"]);
 }
 
 #[tokio::test]

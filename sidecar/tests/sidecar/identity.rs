@@ -119,6 +119,21 @@ impl Authority {
         Self { account, configuration }
     }
 
+    /// A broker that trusts it, and an administrator's connection.
+    async fn broker(&self) -> (Broker, async_nats::jetstream::Context) {
+        let broker = Broker::start(&self.configuration);
+        let administrator = KeyPair::new_user();
+        let jwt = self.user(&administrator, now(), 0, None);
+        let client = async_nats::ConnectOptions::with_jwt(jwt, move |nonce| {
+            let signature = administrator.sign(&nonce).map_err(async_nats::AuthError::new);
+            async move { signature }
+        })
+        .connect(broker.url())
+        .await
+        .unwrap();
+        (broker, async_nats::jetstream::new(client))
+    }
+
     fn user(
         &self,
         user: &KeyPair,
@@ -138,20 +153,11 @@ impl Authority {
 #[tokio::test]
 async fn a_jwt_that_comes_over_the_bus_brings_new_permissions_to_a_running_sidecar() {
     let authority = Authority::new();
-    let broker = Broker::start(&authority.configuration);
-    let administrator = KeyPair::new_user();
-    let admin_jwt = authority.user(&administrator, now(), 0, None);
-    let client = async_nats::ConnectOptions::with_jwt(admin_jwt, move |nonce| {
-        let signature = administrator.sign(&nonce).map_err(async_nats::AuthError::new);
-        async move { signature }
-    })
-    .connect(broker.url())
-    .await
-    .unwrap();
+    let (broker, js) = authority.broker().await;
 
     let user = KeyPair::new_user();
     let setup = Setup { sidecar: false, publishes: vec!["T", "U"], ..Setup::default() };
-    let mut world = World::with(broker, async_nats::jetstream::new(client), setup).await;
+    let mut world = World::with(broker, js, setup).await;
     let old = authority.user(&user, now() - 10, 0, Some(permissions(&["T"])));
     std::fs::write(world.folder.path().join("user.jwt"), old).unwrap();
     std::fs::write(world.folder.path().join("user.nk"), user.seed().unwrap()).unwrap();
@@ -168,22 +174,43 @@ async fn a_jwt_that_comes_over_the_bus_brings_new_permissions_to_a_running_sidec
 }
 
 #[tokio::test]
+async fn new_permissions_in_full_flight_lose_nothing_double_nothing_and_keep_the_order() {
+    let authority = Authority::new();
+    let (broker, js) = authority.broker().await;
+    let service = Service::start(|_| (200, Duration::from_millis(1))).await;
+    let subscriptions = vec![subscription("all", service.port, json!({"policy": "key", "shards": 1}))];
+    let mut world =
+        World::with(broker, js, Setup { sidecar: false, subscriptions, ..Setup::default() }).await;
+    let user = KeyPair::new_user();
+    let file = |text: String| std::fs::write(world.folder.path().join("user.jwt"), text).unwrap();
+    file(authority.user(&user, now() - 100, 0, Some(permissions(&["T"]))));
+    std::fs::write(world.folder.path().join("user.nk"), user.seed().unwrap()).unwrap();
+    world.run().await;
+    world.fill(4000, |id| format!("k{}", id % 50)).await;
+    for step in 0..2 {
+        eventually("some have arrived", async || service.count() > 300 + 600 * step).await;
+        let new = authority.user(&user, now() - 50 + step as u64, 0, Some(permissions(&["T", "U"])));
+        world.configure(|config| config["userJwt"] = new.into()).await;
+        world.until_configured().await;
+    }
+    world.until_done("all-0").await;
+    assert_eq!(service.count(), 4000);
+    let mut last = std::collections::HashMap::new();
+    for one in service.received() {
+        let id: u64 = one.id().parse().unwrap();
+        let before = last.insert(one.header("ce-partitionkey").to_owned(), id);
+        assert!(before.is_none_or(|before| before < id), "{id} came after {before:?}");
+    }
+    let status = crate::support::get(world.local, "/v1/status").await.json();
+    assert_eq!(status["bus"]["connects"], 3);
+}
+
+#[tokio::test]
 async fn a_jwt_that_expires_is_replaced_from_the_file_without_a_restart() {
     let authority = Authority::new();
-    let broker = Broker::start(&authority.configuration);
-    let administrator = KeyPair::new_user();
-    let admin_jwt = authority.user(&administrator, now(), 0, None);
-    let client = async_nats::ConnectOptions::with_jwt(admin_jwt, move |nonce| {
-        let signature = administrator.sign(&nonce).map_err(async_nats::AuthError::new);
-        async move { signature }
-    })
-    .connect(broker.url())
-    .await
-    .unwrap();
+    let (broker, js) = authority.broker().await;
     let user = KeyPair::new_user();
-    let mut world =
-        World::with(broker, async_nats::jetstream::new(client), Setup { sidecar: false, ..Setup::default() })
-            .await;
+    let mut world = World::with(broker, js, Setup { sidecar: false, ..Setup::default() }).await;
     let file = world.folder.path().join("user.jwt");
     let allowed = || Some(permissions(&["T"]));
     std::fs::write(&file, authority.user(&user, now() - 1, now() + 2, allowed())).unwrap();
