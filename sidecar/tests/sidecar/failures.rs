@@ -130,7 +130,7 @@ async fn a_bus_that_dies_and_comes_back_loses_nothing_that_was_acknowledged() {
 #[tokio::test]
 async fn publishing_under_way_survives_a_short_loss_of_the_connection() {
     let mut world = World::start(Setup { sidecar: false, ..Setup::default() }).await;
-    let wire = Wire::to(world.broker.port()).await;
+    let wire = Wire::to(world.broker.port(), NOW).await;
     world.wire = Some(wire.port);
     world.run().await;
     let local = world.local;

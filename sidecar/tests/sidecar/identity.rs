@@ -10,7 +10,7 @@ use murmur_mesh::subject;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Service, Setup, World, eventually, key, post, subscription};
+use crate::support::{Broker, Service, Setup, Wire, World, eventually, key, post, subscription};
 
 /// As murmur-plan allows them.
 fn permissions(types: &[&str]) -> (Vec<String>, Vec<String>) {
@@ -182,9 +182,12 @@ async fn new_permissions_in_full_flight_lose_nothing_double_nothing_and_keep_the
     let mut world =
         World::with(broker, js, Setup { sidecar: false, subscriptions, ..Setup::default() }).await;
     let user = KeyPair::new_user();
-    let file = |text: String| std::fs::write(world.folder.path().join("user.jwt"), text).unwrap();
-    file(authority.user(&user, now() - 100, 0, Some(permissions(&["T"]))));
+    let old = authority.user(&user, now() - 100, 0, Some(permissions(&["T"])));
+    std::fs::write(world.folder.path().join("user.jwt"), old).unwrap();
     std::fs::write(world.folder.path().join("user.nk"), user.seed().unwrap()).unwrap();
+    // Something is always on the way.
+    let wire = Wire::to(world.broker.port(), Duration::from_millis(10)).await;
+    world.wire = Some(wire.port);
     world.run().await;
     world.fill(4000, |id| format!("k{}", id % 50)).await;
     for step in 0..2 {

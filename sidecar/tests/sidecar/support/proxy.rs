@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -12,7 +14,8 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) async fn to(broker: u16) -> Self {
+    /// What the broker sends takes so long for each 4 KiB.
+    pub(crate) async fn to(broker: u16, slowness: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -20,8 +23,23 @@ impl Wire {
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 let connection = tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await else { return };
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await else { return };
+                    let ((mut from_near, mut to_near), (mut from_far, mut to_far)) =
+                        (near.split(), far.into_split());
+                    let there = tokio::io::copy(&mut from_near, &mut to_far);
+                    let back = async {
+                        let mut buffer = vec![0; 4096];
+                        while let Ok(length @ 1..) = from_far.read(&mut buffer).await {
+                            tokio::time::sleep(slowness).await;
+                            if to_near.write_all(&buffer[..length]).await.is_err() {
+                                return;
+                            }
+                        }
+                    };
+                    tokio::select! {
+                        _ = there => {}
+                        () = back => {}
+                    }
                 });
                 all.lock().unwrap().push(connection);
             }
