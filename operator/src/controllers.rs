@@ -235,6 +235,7 @@ async fn microservice_seen(queues: &Queues, context: &Context, seen: Seen<Micros
     if gone {
         context.backoff.succeeded(&key("Microservice", &service));
         context.status.forget(&service.uid().unwrap_or_default());
+        context.applier.forget(&namespace, &name);
     }
     // Whether it is there is all that its subscriptions ask: news only at its first and last sight.
     let first = service.status.is_none();
@@ -272,6 +273,7 @@ async fn mesh_seen(queues: &Queues, context: &Context, seen: Seen<Mesh>) {
         Seen::There(mesh) => queues.meshes.add(ObjectRef::from_obj(&mesh)).await,
         Seen::Gone(mesh) => {
             context.backoff.succeeded(&key("Mesh", &mesh));
+            context.status.forget(&mesh.uid().unwrap_or_default());
             // The defaults hold again: any service of the mesh sees to that.
             let namespace = mesh.namespace().unwrap_or_default();
             let service =

@@ -81,9 +81,20 @@ impl Error {
         Problem::new(self.reason(), self.to_string())
     }
 
+    /// Whether it says only that nothing is known yet, as at the operator's own
+    /// start: a status that is there stays true as far as anyone knows.
+    pub fn is_beginning(&self) -> bool {
+        matches!(self, Self::Bus(BusError::Starting))
+    }
+
     /// Whether the cause is seen to go away by itself, so that looking again
     /// soon is of no use: a change wakes the object.
     pub fn waits_for_change(&self) -> bool {
-        matches!(self, Self::MicroserviceNotFound(_) | Self::Invalid(_) | Self::Bus(BusError::Away(_)))
+        matches!(
+            self,
+            Self::MicroserviceNotFound(_)
+                | Self::Invalid(_)
+                | Self::Bus(BusError::Away(_) | BusError::Starting)
+        )
     }
 }

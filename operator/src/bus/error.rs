@@ -58,6 +58,9 @@ pub enum BusError {
     /// A consumer of a durable's name that nobody owns.
     #[error("the event store has a consumer {0} that Murmur did not make; remove or rename it")]
     DurableTaken(String),
+    /// The first connection is still being made: nothing is known of the bus yet.
+    #[error("the connection of the mesh to NATS is being made")]
+    Starting,
     /// The mesh is not connected.
     #[error("{0}")]
     Away(String),

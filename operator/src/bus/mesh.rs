@@ -115,9 +115,7 @@ impl Mesh {
     /// With the cause, while it cannot.
     pub fn ready(&self) -> Result<Ready, BusError> {
         match &*self.state.borrow() {
-            MeshState::Starting => {
-                Err(BusError::Away("the connection of the mesh to NATS is being made".to_owned()))
-            }
+            MeshState::Starting => Err(BusError::Starting),
             MeshState::Away(cause) => Err(BusError::Away(cause.clone())),
             MeshState::Ready(ready) => Ok(Ready::clone(ready)),
         }
@@ -235,9 +233,12 @@ impl Actor {
             }
         };
         let mut streams = self.mesh.streams.subscribe();
-        self.ensure_streams(&client).await?;
-        self.poll(&client).await?;
+        let ready = self.ensure_streams(&client).await?;
         let mut reports = subscribe(&client).await?;
+        self.mesh.observed().reports.listen(Instant::now());
+        self.poll(&client).await?;
+        // Only now: whoever looks finds the durables that are there.
+        self.enter(ready);
 
         let (mut poll, mut check) = (interval(POLL), interval(CHECK));
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -248,11 +249,11 @@ impl Actor {
                 () = self.mesh.orphaned.notified() => self.sweep.run(&self.mesh, &client).await?,
                 _ = check.tick() => {
                     self.ensure_account().await?;
-                    self.ensure_streams(&client).await?;
+                    self.enter(self.ensure_streams(&client).await?);
                     self.sweep.run(&self.mesh, &client).await?;
                 }
                 // The sender lives in the mesh, which lives as long as this task.
-                Ok(()) = streams.changed() => self.ensure_streams(&client).await?,
+                Ok(()) = streams.changed() => self.enter(self.ensure_streams(&client).await?),
                 message = reports.next() => match message {
                     Some(message) => self.take_report(&message),
                     None => reports = subscribe(&client).await?,
@@ -266,7 +267,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn ensure_streams(&self, client: &Client) -> Result<(), BusError> {
+    async fn ensure_streams(&self, client: &Client) -> Result<MeshState, BusError> {
         let planned = self.mesh.streams.borrow().clone();
         let (mut event_store, mut refused) = (None, None);
         for config in &planned {
@@ -286,8 +287,7 @@ impl Actor {
             // What was read before may be of another event store.
             self.mesh.observed().consumers = None;
         }
-        self.enter(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, refused })));
-        Ok(())
+        Ok(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, refused })))
     }
 
     async fn poll(&self, client: &Client) -> Result<(), BusError> {
@@ -298,7 +298,6 @@ impl Actor {
         {
             let mut observed = self.mesh.observed();
             let before = observed.consumers.replace(consumers);
-            let first = before.is_none();
             let before = before.unwrap_or_default();
             let now = observed.consumers.iter().flatten();
             let changed = now.filter(|(name, consumer)| before.get(*name) != Some(*consumer));
@@ -314,10 +313,6 @@ impl Actor {
                 let changed = counts.iter().filter(|(key, count)| before.get(*key) != Some(*count));
                 let gone = before.iter().filter(|(key, _)| !counts.contains_key(*key));
                 news.extend(changed.chain(gone).map(|((_, subscription), _)| subscription.clone()));
-            }
-            if first {
-                self.changes.send(Changed::Mesh(self.mesh.name.clone()));
-                return Ok(());
             }
         }
         news.sort_unstable();

@@ -14,6 +14,7 @@ const LIMIT: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Reports {
     pods: BTreeMap<(String, String), (Instant, Report)>,
+    since: Option<Instant>,
 }
 
 impl Reports {
@@ -29,8 +30,22 @@ impl Reports {
         }
         let service = key.0.clone();
         let before = self.pods.insert(key, (now, report.clone()));
-        let news = before.is_none_or(|(_, before)| before.subscriptions != report.subscriptions);
+        let news = before.is_none_or(|(_, before)| {
+            before.subscriptions != report.subscriptions || before.version != report.version
+        });
         news.then_some(service)
+    }
+
+    /// Notes that reports are heard from now on.
+    pub(super) fn listen(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// How long it still takes until silence means anything: every sidecar that
+    /// lives has spoken by then.
+    pub fn still_to_hear(&self, now: Instant) -> Option<Duration> {
+        let Some(since) = self.since else { return Some(STALE_AFTER) };
+        STALE_AFTER.checked_sub(now.duration_since(since)).filter(|rest| !rest.is_zero())
     }
 
     /// What the pods of `service` say about `subscription`: it is held up as
@@ -104,6 +119,15 @@ mod tests {
         reports.take("report.history.a", &report("a", None), now);
         assert_eq!(reports.take("report.history.a", &report("a", None), now), None);
         assert_eq!(reports.delivery("history", "s", now + STALE_AFTER), Delivery::Unreported);
+    }
+
+    #[test]
+    fn silence_means_nothing_until_every_sidecar_has_had_its_turn() {
+        let (mut reports, now) = (Reports::default(), Instant::now());
+        assert!(reports.still_to_hear(now).is_some());
+        reports.listen(now);
+        assert!(reports.still_to_hear(now + STALE_AFTER / 2).is_some());
+        assert_eq!(reports.still_to_hear(now + STALE_AFTER), None);
     }
 
     #[test]

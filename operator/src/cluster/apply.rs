@@ -61,8 +61,8 @@ pub struct Applier {
     client: kube::Client,
     cache: Arc<Cache>,
     metrics: Metrics,
-    /// What the API server made of a plan, by object uid: the digests of the
-    /// plan and of the object. It may write a value in another way (`1000m` as
+    /// What the API server made of a plan, by [`key`]: the digests of the plan
+    /// and of the object. It may write a value in another way (`1000m` as
     /// `1`), which is no difference.
     settled: Mutex<HashMap<String, (String, String)>>,
 }
@@ -126,8 +126,10 @@ impl Applier {
             let as_json = serde_json::to_value(&**live).unwrap_or_default();
             let Some(difference) = missing(&planned, &as_json) else { return Ok(live.clone()) };
             let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-            let uid = live.uid().unwrap_or_default();
-            if settled.get(&uid).is_some_and(|(plan, object)| *plan == hash && *object == content(&as_json)) {
+            if settled
+                .get(&key(owner, object))
+                .is_some_and(|(plan, object)| *plan == hash && *object == content(&as_json))
+            {
                 return Ok(live.clone());
             }
             drop(settled);
@@ -139,7 +141,7 @@ impl Applier {
                 "putting an object right"
             );
             // Only this very object, not one of its name that came since.
-            planned["metadata"]["uid"] = Value::from(uid);
+            planned["metadata"]["uid"] = Value::from(live.uid());
         }
         if live.is_none() && object.resource.kind == "Secret" {
             return self.create(owner, object, planned).await;
@@ -158,10 +160,7 @@ impl Applier {
             metadata.remove("managedFields");
         }
         let entry = (hash, content(&as_json));
-        self.settled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(applied.uid().unwrap_or_default(), entry);
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(key(owner, object), entry);
         Ok(Arc::new(applied))
     }
 
@@ -184,9 +183,11 @@ impl Applier {
         created.map(Arc::new).map_err(|error| refused(object, "created", &error))
     }
 
-    /// Forgets objects that are gone, by their uids.
-    pub fn forget(&self, uid: &str) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    /// Forgets what came of a service's objects.
+    pub fn forget(&self, namespace: &str, service: &str) {
+        let prefix = format!("{namespace}/{service}/");
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.retain(|key, _| !key.starts_with(&prefix));
     }
 
     async fn read(&self, owner: &Owner, object: &Object) -> Result<Option<DynamicObject>, ApplyError> {
@@ -197,6 +198,11 @@ impl Applier {
     fn api(&self, owner: &Owner, object: &Object) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &owner.namespace, &object.resource)
     }
+}
+
+/// What names an object among those of all services.
+fn key(owner: &Owner, object: &Object) -> String {
+    format!("{}/{}/{}/{}", owner.namespace, owner.service, object.resource.kind, object.name)
 }
 
 fn refused(object: &Object, done: &'static str, error: &kube::Error) -> ApplyError {

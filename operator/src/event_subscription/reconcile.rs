@@ -15,7 +15,7 @@ use crate::error::Error;
 
 /// How often an object is looked at although nothing has changed.
 const AGAIN: Duration = Duration::from_secs(600);
-/// The shortest wait for reports to grow old.
+/// The shortest wait: for reports to grow old, or for the first connection to the bus.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Reconciles an EventSubscription.
@@ -28,6 +28,12 @@ pub async fn reconcile(resource: Arc<EventSubscription>, context: Arc<Context>) 
     }
     let mut findings = Findings::default();
     let outcome = steps(&resource, &context, &mut findings).await;
+    if resource.status.is_some()
+        && let Err(error) = &outcome
+        && error.is_beginning()
+    {
+        return Ok(Action::requeue(SOON));
+    }
     findings.blocked = outcome.as_ref().err().map(Error::problem);
     let again = status::write(&resource, &context, findings).await?;
     outcome?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use murmur_crds::EventSubscription;
-use murmur_plan::status::conditions::Problem;
+use murmur_plan::status::conditions::{DELIVERING, Problem};
 use murmur_plan::status::subscription::{Delivery, DurablePosition, Observed, of};
 use serde_json::json;
 
@@ -14,6 +14,9 @@ use crate::bus::Mesh;
 use crate::cluster::Written;
 use crate::context::Context;
 use crate::error::Error;
+
+/// The reason of the condition of a subscription that a pod holds.
+const HELD: &str = "ServiceUnavailable";
 
 /// What a reconcile came to.
 #[derive(Default)]
@@ -24,6 +27,18 @@ pub(super) struct Findings {
     pub(super) positions: Option<Vec<DurablePosition>>,
     /// Why it does not run.
     pub(super) blocked: Option<Problem>,
+}
+
+/// What the sidecars said before this operator began to listen.
+fn said_before(resource: &EventSubscription) -> Delivery {
+    let mut conditions = resource.status.iter().flat_map(|status| &status.conditions);
+    match conditions.find(|condition| condition.type_ == DELIVERING) {
+        Some(condition) if condition.status == "True" => Delivery::Going,
+        Some(condition) if condition.status == "False" && condition.reason == HELD => {
+            Delivery::Held(condition.message.clone())
+        }
+        _ => Delivery::Unreported,
+    }
 }
 
 /// Writes the status; returns when to look again.
@@ -46,6 +61,12 @@ pub(super) async fn write(
         let seen = mesh.observed();
         observed.delivery = seen.reports.delivery(service, &resource.name_any(), now);
         again = seen.reports.next_stale(service, now);
+        if observed.delivery == Delivery::Unreported
+            && let Some(rest) = seen.reports.still_to_hear(now)
+        {
+            observed.delivery = said_before(resource);
+            again = Some(again.map_or(rest, |again| again.min(rest)));
+        }
         if observed.durables.is_some() {
             observed.dead_letters = seen.dead_letters(service, &resource.name_any());
         }

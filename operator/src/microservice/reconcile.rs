@@ -18,6 +18,9 @@ use crate::error::Error;
 /// How often an object is looked at although nothing has changed.
 const AGAIN: Duration = Duration::from_secs(600);
 
+/// When to look again while the first connection to the bus is being made.
+const SOON: Duration = Duration::from_secs(2);
+
 /// Reconciles a Microservice.
 ///
 /// # Errors
@@ -35,6 +38,12 @@ pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Re
         findings.blocked = Some(error.problem());
         // Nothing is claimed about a bus that was not asked.
         findings.bus = Some(error.problem());
+    }
+    if resource.status.is_some()
+        && let Err(error) = &outcome
+        && error.is_beginning()
+    {
+        return Ok(Action::requeue(SOON));
     }
     let written = status::write(&resource, &context, &findings).await?;
     outcome?;
@@ -63,7 +72,9 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
 
     // The cluster first: it works without the bus, too.
     findings.applied = apply::apply(context, &there, &plan.objects).await?;
-    findings.sidecar_version = mesh.observed().reports.version(service.name.as_str());
+    // When none reports, as at the operator's own start, what was reported last is still known.
+    let known = resource.status.as_ref().and_then(|status| status.sidecar_version.clone());
+    findings.sidecar_version = mesh.observed().reports.version(service.name.as_str()).or(known);
     let placed = match (bus.published, &plan.publish) {
         (Err(error), _) => Err(error),
         (Ok(_), Some(config)) => bus::publish(context, &mesh, config).await,

@@ -76,3 +76,34 @@ fn without_nats_objects_are_made_and_the_bus_follows_when_it_is_back() {
         Ok(())
     });
 }
+
+#[test]
+fn a_nats_that_lost_everything_is_set_up_again_as_another_event_store() {
+    test_alone("NATS empty", |world| async move {
+        let ns = world.namespace("empty").await?;
+        world.microservice(&ns, "users", json!({"publishes": [{"type": "A"}]})).await?;
+        world.subscription(&ns, "mine", "users", "A", json!({"ordering": {"policy": "None"}})).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
+        let told = || async {
+            let map = world.api::<ConfigMap>(&ns).get("users-sidecar").await?.data.unwrap_or_default();
+            Ok::<Value, anyhow::Error>(serde_json::from_str(&map["config.json"])?)
+        };
+        let before = told().await?;
+        assert!(before["eventStore"].is_string(), "{before}");
+        world.nats_loses_everything().await?;
+        let after = wait("its sidecar is told of another event store", || async {
+            let after = told().await?;
+            Ok((after["eventStore"] != before["eventStore"]).then_some(after))
+        })
+        .await?;
+        assert!(after["generation"].as_u64() > before["generation"].as_u64());
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        wait("the durable is there again", || async {
+            let info = world.jetstream(&ns, "CONSUMER.INFO.EVENTS.mine-all", &Value::Null).await?;
+            Ok(info.get("error").is_none().then_some(()))
+        })
+        .await?;
+        Ok(())
+    });
+}

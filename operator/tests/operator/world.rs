@@ -38,7 +38,7 @@ pub struct World {
     operator: tokio::sync::Mutex<Option<Operator>>,
     leases: AtomicU32,
     kubeconfig: tempfile::NamedTempFile,
-    _jwt: tempfile::TempDir,
+    jwt: tempfile::TempDir,
 }
 
 /// A running `murmur-operator`.
@@ -140,7 +140,7 @@ impl World {
             operator: tokio::sync::Mutex::new(None),
             leases: AtomicU32::new(0),
             kubeconfig,
-            _jwt: jwt,
+            jwt,
         })
     }
 
@@ -171,6 +171,17 @@ impl World {
             .kill_on_drop(true)
             .spawn()?;
         Ok(Operator { child, port })
+    }
+
+    /// Kills NATS and starts it again with nothing that it had.
+    pub async fn nats_loses_everything(&self) -> anyhow::Result<()> {
+        let mut broker = self.broker.lock().await;
+        broker.kill().await?;
+        std::fs::remove_dir_all(broker.folder().join("jetstream"))?;
+        for entry in std::fs::read_dir(self.jwt.path())? {
+            std::fs::remove_file(entry?.path())?;
+        }
+        broker.resume().await
     }
 
     /// Kills the shared operator without a warning.
@@ -400,7 +411,7 @@ pub async fn connect(url: &str, jwt: String, seed: &str, inbox: &str) -> anyhow:
         let pair = pair.clone();
         async move { pair.sign(&nonce).map_err(async_nats::AuthError::new) }
     });
-    let options = options.custom_inbox_prefix(inbox).request_timeout(Some(Duration::from_secs(2)));
+    let options = options.custom_inbox_prefix(inbox).request_timeout(Some(Duration::from_secs(1)));
     Ok(options.connect(url).await?)
 }
 
