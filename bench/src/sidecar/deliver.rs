@@ -54,7 +54,9 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
 
 async fn idle(arguments: &Arguments, table: &mut Table, port: u16) -> Result<()> {
     let bed = Bed::start().await?;
-    let subscription = subscription("idle", port)?;
+    let mut subscription = subscription("idle", port)?;
+    // What a subscription has that says nothing about it.
+    subscription.ordering = Ordering::Key { shards: 4 };
     mesh::durables(&bed.client().await?, &subscription).await?;
     let sidecar = bed.sidecar(&arguments.sidecar, vec![subscription]).await?.sidecar;
     tokio::time::sleep(Duration::from_secs(3)).await;
