@@ -1,6 +1,6 @@
 //! The sidecar of a Murmur service: local HTTP on one side, JetStream on the
-//! other. What the service posts it publishes ([`mod@publish`]), what the
-//! service subscribed to it delivers ([`mod@deliver`]), so that the service
+//! other. What the service posts it publishes (`publish`), what the
+//! service subscribed to it delivers (`deliver`), so that the service
 //! itself knows neither NATS nor any library of ours.
 //!
 //! [`Settings`] are parsed before anything is bound; [`run`] then locks the

@@ -8,41 +8,39 @@
 //! sidecar, or a loss of the broker for longer than the ack wait, the count
 //! starts anew. The broker's own count of deliveries is no count of attempts.
 
+mod ending;
+mod intake;
+mod outcome;
+
 use std::collections::hash_map::RandomState;
 use std::future::Future;
-use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
-use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use http::HeaderValue;
 use jiff::Timestamp;
-use murmur_mesh::config::{DeadLetterPolicy, Ordering};
-use murmur_mesh::durable::{ACK_WAIT, PIN_GROUP};
-use murmur_mesh::subject;
-use rand::Rng;
+use murmur_mesh::durable::ACK_WAIT;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Terms;
 use super::client::Client;
-use super::dead_letter::DeadLetter;
 use super::fence::Moment;
-use super::hold::{Counts, Hold, May};
+use super::hold::{Hold, May};
 use super::lanes::{Lanes, Position};
-use super::pull::{Pull, Status, Window};
-use super::request::{self, Target};
-use super::verdict::{Answer, Verdict, verdict};
+use super::pull::Pull;
+use super::request::Target;
+use super::verdict::Answer;
 use crate::board::{Board, Entry};
 use crate::bus::Bus;
-use crate::bus::delivered::{ACK, Delivered, GIVE_BACK, IN_PROGRESS, terminate};
-use crate::metrics::{DeadLabels, DeadReason, Metrics, SubscriptionMetrics};
+use crate::bus::delivered::IN_PROGRESS;
+use crate::metrics::{DeadReason, Metrics, SubscriptionMetrics};
 use crate::publish::Publisher;
 
 /// `max_ack_pending` of a pinned durable: more would never come.
@@ -200,305 +198,6 @@ impl Subscription {
         self.release(arrivals).await;
     }
 
-    // ---- pulling
-
-    fn window(&self) -> Window {
-        let events = match self.terms.subscription.ordering {
-            Ordering::Key { .. } => PINNED_WINDOW,
-            // Without pins the replicas share: what one holds, the others cannot have.
-            Ordering::None => {
-                (usize::from(self.terms.subscription.deliver.concurrency) * 4).clamp(16, PINNED_WINDOW)
-            }
-        };
-        // A whole payload and what comes with it must fit, or it would never come.
-        let least = self.runner.bus.client().max_payload() + ROUTING;
-        Window { events, bytes: (self.terms.bytes / self.pulls.len().max(1)).max(least) }
-    }
-
-    fn may_ask(&self) -> bool {
-        self.runner.bus.link().connected && !self.runner.bus.is_quiet()
-    }
-
-    fn pull(&mut self, now: Instant) {
-        if !self.may_ask() {
-            return;
-        }
-        let window = self.window();
-        let filling = self.stopping.is_none();
-        for index in 0..self.pulls.len() {
-            let Some(ask) = self.pulls[index].ask(now, window, filling) else { continue };
-            let reply = format!("{}.{index}.{}", self.inbox, ask.number);
-            let asking = self.runner.bus.client().publish_with_reply(ask.subject, reply, ask.payload);
-            // No room on the way to the bus, or no client any more: later.
-            if !matches!(asking.now_or_never(), Some(Ok(()))) {
-                self.pulls[index].restart(now + RETRY);
-            }
-        }
-    }
-
-    /// `false`: what is in the inbox is too old to be ours.
-    fn arrived(&mut self, message: Message) -> bool {
-        let moment = Moment::now();
-        match message.status {
-            None => {
-                let Some(reply) = message.reply.clone() else { return true };
-                let Some(delivered) = Delivered::parse(&reply) else { return true };
-                let index = self.pulls.iter().position(|pull| pull.durable.as_str() == delivered.durable);
-                let Some(index) = index else { return true };
-                if !self.pulls[index].fence.holds(moment) {
-                    return false;
-                }
-                self.pulls[index].fence.heard(moment);
-                self.entry.pending.store(delivered.pending, Relaxed);
-                if self.pulls[index].event(message.headers.as_ref()) {
-                    self.took_over(index);
-                }
-                let position = Position { durable: index, sequence: delivered.sequence };
-                self.admit(position, reply, message);
-            }
-            Some(status) => {
-                let mut tokens = message.subject.rsplit('.');
-                let number = tokens.next().and_then(|token| token.parse().ok());
-                let index = tokens.next().and_then(|token| token.parse::<usize>().ok());
-                let (Some(number), Some(index)) = (number, index) else { return true };
-                let Some(pull) = self.pulls.get_mut(index) else { return true };
-                if !pull.fence.holds(moment) {
-                    return false;
-                }
-                pull.fence.heard(moment);
-                let was_missing = pull.is_missing();
-                match pull.status(number, status, &message, Instant::now()) {
-                    Status::Fine => {}
-                    Status::PinLost => self.drop_durable(index, "another replica receives these events now"),
-                    Status::Missing if !was_missing => {
-                        tracing::info!(durable = %self.pulls[index].durable, "is not there yet");
-                    }
-                    Status::Missing => {}
-                    Status::Refused(cause) => {
-                        tracing::warn!(durable = %self.pulls[index].durable, %cause, "the bus refused a pull");
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    /// This replica receives the durable's events from now on.
-    ///
-    /// This is where the barrier of ordered delivery goes: what the holder
-    /// before had must be waited for and sorted in before anything is sent.
-    fn took_over(&mut self, index: usize) {
-        tracing::debug!(durable = %self.pulls[index].durable, "this replica receives its events");
-    }
-
-    fn admit(&mut self, position: Position, reply: Subject, message: Message) {
-        if let Some(known) = self.lanes.get_mut(position) {
-            // Delivered again: the new acknowledgement is the one that counts.
-            known.reply = reply.clone();
-            known.marked = Instant::now();
-        }
-        let malformed = request::check(&message).err();
-        let lane = match self.terms.subscription.ordering {
-            Ordering::Key { .. } if malformed.is_none() => {
-                request::key(&message).map(|key| self.hasher.hash_one(key))
-            }
-            _ => None,
-        };
-        let bytes = message.length;
-        let held = Held {
-            message: Arc::new(message),
-            reply,
-            marked: Instant::now(),
-            attempts: 0,
-            first_attempt: None,
-            last_attempt: None,
-        };
-        if self.lanes.len() == 0 {
-            self.next_marks = held.marked + MARK_INTERVAL;
-        }
-        if self.lanes.admit(position, lane, held).is_some() {
-            return;
-        }
-        self.pulls[position.durable].takes(bytes);
-        if let Some(cause) = malformed {
-            self.lanes.take_out(position);
-            self.give_up(position, DeadReason::Malformed, cause);
-        }
-    }
-
-    // ---- sending
-
-    /// Sends what may be sent now.
-    fn send(&mut self, now: Instant) {
-        if self.stopping.is_some() {
-            return;
-        }
-        let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
-        while self.entry.in_flight.load(Relaxed) < concurrency {
-            let may = self.hold.may(now);
-            if !matches!(may, May::SendAll | May::Probe) || !self.fenced() {
-                return;
-            }
-            let Some(position) = self.lanes.next(now) else { return };
-            if may == May::Probe {
-                self.hold.probing(position);
-            }
-            self.attempt(position);
-        }
-    }
-
-    fn attempt(&mut self, position: Position) {
-        let Some(held) = self.lanes.get_mut(position) else { return };
-        let moment = Timestamp::now();
-        held.first_attempt.get_or_insert(moment);
-        held.last_attempt = Some(moment);
-        let message = held.message.clone();
-        let attempt = held.attempts + 1;
-        let (client, target) = (self.client.clone(), self.target.clone());
-        let timeout = self.terms.subscription.deliver.timeout;
-        self.entry.in_flight.fetch_add(1, Relaxed);
-        self.work.push(Box::pin(async move {
-            let started = Instant::now();
-            let build = || request::build(&message, position.sequence, attempt, &target);
-            let answer = client.post(build, timeout).await;
-            Ended::Attempt(position, answer, started.elapsed())
-        }));
-    }
-
-    fn ended(&mut self, ended: Ended) {
-        match ended {
-            Ended::Attempt(position, answer, took) => {
-                self.entry.in_flight.fetch_sub(1, Relaxed);
-                self.metrics.seconds.observe(took.as_secs_f64());
-                self.answered(position, verdict(answer));
-            }
-            Ended::Burial(position, reason) => {
-                self.finish(position, terminate(reason.as_str()));
-            }
-            Ended::Sent => {}
-        }
-    }
-
-    fn answered(&mut self, position: Position, verdict: Verdict) {
-        let now = Instant::now();
-        let counter = match &verdict {
-            Verdict::Done => &self.metrics.done,
-            Verdict::Rejected(_) => &self.metrics.rejected,
-            Verdict::Unavailable { .. } => &self.metrics.unavailable,
-            Verdict::Failed(_) => &self.metrics.failed,
-        };
-        counter.inc();
-        let counts = self.hold.judged(position, &verdict, now);
-        self.show_hold();
-        match verdict {
-            Verdict::Done => {
-                self.entry.last_sequence.fetch_max(position.sequence, Relaxed);
-                self.finish(position, ACK);
-            }
-            Verdict::Rejected(cause) => {
-                self.count_attempt(position);
-                self.give_up(position, DeadReason::Rejected, cause);
-            }
-            Verdict::Failed(cause) if counts == Counts::Yes => self.failed(position, cause, now),
-            Verdict::Unavailable { .. } | Verdict::Failed(_) => {
-                self.lanes.put_back(position);
-                self.recount();
-            }
-        }
-    }
-
-    fn failed(&mut self, position: Position, cause: String, now: Instant) {
-        let retry = &self.terms.subscription.retry;
-        let most = retry.max_attempts;
-        let attempts = self.count_attempt(position);
-        if attempts >= most {
-            return self.give_up(position, DeadReason::Exhausted, cause);
-        }
-        tracing::debug!(
-            subscription = %self.terms.subscription.name, sequence = position.sequence, attempts, %cause,
-            "an event failed and is tried again"
-        );
-        // Jitter shortens, so that the configured delays are the longest ones.
-        let delay = self.terms.subscription.retry.delay_after(attempts);
-        self.lanes.put_off(position, now + delay.mul_f64(rand::rng().random_range(0.8..1.0)));
-        self.recount();
-    }
-
-    fn count_attempt(&mut self, position: Position) -> u32 {
-        self.lanes.get_mut(position).map_or(0, |held| {
-            held.attempts += 1;
-            held.attempts
-        })
-    }
-
-    /// Stores the dead letter first; the event stays out, and its lane waits, until that is done.
-    fn give_up(&mut self, position: Position, reason: DeadReason, cause: String) {
-        let Some(held) = self.lanes.get_mut(position) else { return };
-        let subscription = &self.terms.subscription;
-        tracing::warn!(
-            subscription = %subscription.name, sequence = position.sequence, attempts = held.attempts, %cause,
-            reason = reason.as_str(), policy = ?subscription.dead_letter, "an event is given up"
-        );
-        let labels = DeadLabels { subscription: subscription.name.to_string(), reason };
-        self.runner.metrics.dead_letters.get_or_create(&labels).inc();
-        if subscription.dead_letter == DeadLetterPolicy::Discard {
-            return self.finish(position, terminate(reason.as_str()));
-        }
-        let letter = DeadLetter {
-            service: self.terms.service.clone(),
-            subscription: subscription.name.clone(),
-            shard: self.pulls[position.durable].shard,
-            sequence: position.sequence,
-            event_store: self.terms.event_store.clone(),
-            reason,
-            cause,
-            attempts: held.attempts,
-            first_attempt: held.first_attempt,
-            last_attempt: held.last_attempt,
-        };
-        let (message, publisher) = (held.message.clone(), self.runner.publisher.clone());
-        self.work.push(Box::pin(async move {
-            letter.bury(message, publisher).await;
-            Ended::Burial(position, reason)
-        }));
-    }
-
-    /// An event is over: the broker is told, and its lane goes on.
-    fn finish(&mut self, position: Position, word: Bytes) {
-        if let Some(held) = self.lanes.finish(position) {
-            self.pulls[position.durable].lets_go(held.message.length);
-            self.say(held.reply, word);
-        }
-    }
-
-    /// Counts what is held anew, after the lanes may have let something go.
-    fn recount(&mut self) {
-        let held: usize = self.pulls.iter().map(|pull| pull.held).sum();
-        if held == self.lanes.len() {
-            return;
-        }
-        for pull in &mut self.pulls {
-            (pull.held, pull.held_bytes) = (0, 0);
-        }
-        for (position, bytes) in self.lanes.sizes(|held| held.message.length) {
-            self.pulls[position.durable].takes(bytes);
-        }
-    }
-
-    /// Tells the broker something about an event, without waiting.
-    fn say(&mut self, reply: Subject, word: Bytes) {
-        let client = self.runner.bus.client();
-        if client.publish(reply.clone(), word.clone()).now_or_never().is_none() {
-            let client = client.clone();
-            self.work.push(Box::pin(async move {
-                let _ = client.publish(reply, word).await;
-                Ended::Sent
-            }));
-        }
-    }
-
-    // ---- staying in touch
-
     /// When something must be done although nothing happens.
     fn next_wake(&self, now: Instant) -> Instant {
         let mut wake = now + Duration::from_secs(3600);
@@ -605,78 +304,6 @@ impl Subscription {
             );
         }
     }
-
-    // ---- changing and ending
-
-    fn new_terms(&mut self) {
-        self.terms = self.runner.terms.borrow_and_update().clone();
-        let deliver = &self.terms.subscription.deliver;
-        if self.client.address().port() != deliver.port {
-            self.client = Arc::new(Client::new(deliver.port));
-        }
-        self.entry.set_timeout(deliver.timeout);
-        self.target = Arc::new(target(&self.terms, &self.client, &self.runner.authorization));
-    }
-
-    /// Whether something is under way that is worth waiting for.
-    fn is_busy(&self, now: Instant) -> bool {
-        let burials = self.lanes.out() > 0 && self.runner.bus.link().connected;
-        self.entry.in_flight.load(Relaxed) > 0 || burials && self.stopping.is_some_and(|end| now < end)
-    }
-
-    /// Without an order, what was not sent can go to others while the rest is finished.
-    fn may_release_early(&self) -> bool {
-        self.terms.subscription.ordering == Ordering::None
-    }
-
-    /// Gives back all that was not delivered, and the pins, so that another
-    /// replica goes on at once.
-    async fn release(mut self, mut arrivals: Subscriber) {
-        let end = Instant::now() + END;
-        let _ = tokio::time::timeout_at(end, arrivals.drain()).await;
-        while let Ok(Some(message)) = tokio::time::timeout_at(end, arrivals.next()).await {
-            self.arrived(message);
-        }
-        self.give_back();
-        // Only without an order is anything still out; the service's own time bounds it.
-        while self.is_busy(Instant::now()) {
-            let wake = self.next_marks.max(Instant::now() + RETRY);
-            tokio::select! {
-                Some(ended) = self.work.next() => {
-                    self.ended(ended);
-                    self.give_back();
-                }
-                () = sleep_until(wake) => self.mark(Instant::now()),
-            }
-        }
-        self.unpin();
-        // Words that had to wait for room.
-        let rest = async { while self.work.next().await.is_some() {} };
-        let _ = tokio::time::timeout(END, rest).await;
-        self.show();
-    }
-
-    fn give_back(&mut self) {
-        for held in self.lanes.release() {
-            self.say(held.reply, GIVE_BACK);
-        }
-    }
-
-    /// Without it another replica would wait for the pin's time to run out.
-    fn unpin(&self) {
-        for pull in self.pulls.iter().filter(|pull| pull.is_pinned() && pull.has_pin()) {
-            let request = Bytes::from(format!(r#"{{"group":"{PIN_GROUP}"}}"#));
-            let reply = format!("{}.0.0", self.inbox);
-            let client = self.runner.bus.client().clone();
-            let subject = subject::unpin_request(&pull.durable);
-            self.work.push(Box::pin(async move {
-                let _ = client.publish_with_reply(subject, reply, request).await;
-                Ended::Sent
-            }));
-        }
-    }
-
-    // ---- showing
 
     fn show(&self) {
         let held = self.lanes.len();

@@ -1,0 +1,144 @@
+//! Taking events in: asking for them, and what the broker sends back.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use async_nats::{Message, Subject};
+use futures::FutureExt;
+use murmur_mesh::config::Ordering;
+use tokio::time::Instant;
+
+use super::{Held, MARK_INTERVAL, PINNED_WINDOW, RETRY, ROUTING, Subscription};
+use crate::bus::delivered::Delivered;
+use crate::deliver::fence::Moment;
+use crate::deliver::lanes::Position;
+use crate::deliver::pull::{Status, Window};
+use crate::deliver::request;
+use crate::metrics::DeadReason;
+
+impl Subscription {
+    pub(super) fn window(&self) -> Window {
+        let events = match self.terms.subscription.ordering {
+            Ordering::Key { .. } => PINNED_WINDOW,
+            // Without pins the replicas share: what one holds, the others cannot have.
+            Ordering::None => {
+                (usize::from(self.terms.subscription.deliver.concurrency) * 4).clamp(16, PINNED_WINDOW)
+            }
+        };
+        // A whole payload and what comes with it must fit, or it would never come.
+        let least = self.runner.bus.client().max_payload() + ROUTING;
+        Window { events, bytes: (self.terms.bytes / self.pulls.len().max(1)).max(least) }
+    }
+
+    pub(super) fn may_ask(&self) -> bool {
+        self.runner.bus.link().connected && !self.runner.bus.is_quiet()
+    }
+
+    pub(super) fn pull(&mut self, now: Instant) {
+        if !self.may_ask() {
+            return;
+        }
+        let window = self.window();
+        let filling = self.stopping.is_none();
+        for index in 0..self.pulls.len() {
+            let Some(ask) = self.pulls[index].ask(now, window, filling) else { continue };
+            let reply = format!("{}.{index}.{}", self.inbox, ask.number);
+            let asking = self.runner.bus.client().publish_with_reply(ask.subject, reply, ask.payload);
+            // No room on the way to the bus, or no client any more: later.
+            if !matches!(asking.now_or_never(), Some(Ok(()))) {
+                self.pulls[index].restart(now + RETRY);
+            }
+        }
+    }
+
+    /// `false`: what is in the inbox is too old to be ours.
+    pub(super) fn arrived(&mut self, message: Message) -> bool {
+        let moment = Moment::now();
+        match message.status {
+            None => {
+                let Some(reply) = message.reply.clone() else { return true };
+                let Some(delivered) = Delivered::parse(&reply) else { return true };
+                let index = self.pulls.iter().position(|pull| pull.durable.as_str() == delivered.durable);
+                let Some(index) = index else { return true };
+                if !self.pulls[index].fence.holds(moment) {
+                    return false;
+                }
+                self.pulls[index].fence.heard(moment);
+                self.entry.pending.store(delivered.pending, Relaxed);
+                if self.pulls[index].event(message.headers.as_ref()) {
+                    self.took_over(index);
+                }
+                let position = Position { durable: index, sequence: delivered.sequence };
+                self.admit(position, reply, message);
+            }
+            Some(status) => {
+                let mut tokens = message.subject.rsplit('.');
+                let number = tokens.next().and_then(|token| token.parse().ok());
+                let index = tokens.next().and_then(|token| token.parse::<usize>().ok());
+                let (Some(number), Some(index)) = (number, index) else { return true };
+                let Some(pull) = self.pulls.get_mut(index) else { return true };
+                if !pull.fence.holds(moment) {
+                    return false;
+                }
+                pull.fence.heard(moment);
+                let was_missing = pull.is_missing();
+                match pull.status(number, status, &message, Instant::now()) {
+                    Status::Fine => {}
+                    Status::PinLost => self.drop_durable(index, "another replica receives these events now"),
+                    Status::Missing if !was_missing => {
+                        tracing::info!(durable = %self.pulls[index].durable, "is not there yet");
+                    }
+                    Status::Missing => {}
+                    Status::Refused(cause) => {
+                        tracing::warn!(durable = %self.pulls[index].durable, %cause, "the bus refused a pull");
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// This replica receives the durable's events from now on.
+    ///
+    /// This is where the barrier of ordered delivery goes: what the holder
+    /// before had must be waited for and sorted in before anything is sent.
+    pub(super) fn took_over(&mut self, index: usize) {
+        tracing::debug!(durable = %self.pulls[index].durable, "this replica receives its events");
+    }
+
+    pub(super) fn admit(&mut self, position: Position, reply: Subject, message: Message) {
+        if let Some(known) = self.lanes.get_mut(position) {
+            // Delivered again: the new acknowledgement is the one that counts.
+            known.reply = reply.clone();
+            known.marked = Instant::now();
+        }
+        let malformed = request::check(&message).err();
+        let lane = match self.terms.subscription.ordering {
+            Ordering::Key { .. } if malformed.is_none() => {
+                request::key(&message).map(|key| self.hasher.hash_one(key))
+            }
+            _ => None,
+        };
+        let bytes = message.length;
+        let held = Held {
+            message: Arc::new(message),
+            reply,
+            marked: Instant::now(),
+            attempts: 0,
+            first_attempt: None,
+            last_attempt: None,
+        };
+        if self.lanes.len() == 0 {
+            self.next_marks = held.marked + MARK_INTERVAL;
+        }
+        if self.lanes.admit(position, lane, held).is_some() {
+            return;
+        }
+        self.pulls[position.durable].takes(bytes);
+        if let Some(cause) = malformed {
+            self.lanes.take_out(position);
+            self.give_up(position, DeadReason::Malformed, cause);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Sending events to the service, and what its answers lead to.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use async_nats::Subject;
+use bytes::Bytes;
+use futures::FutureExt;
+use jiff::Timestamp;
+use murmur_mesh::config::DeadLetterPolicy;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{Ended, Subscription};
+use crate::bus::delivered::{ACK, terminate};
+use crate::deliver::dead_letter::DeadLetter;
+use crate::deliver::hold::{Counts, May};
+use crate::deliver::lanes::Position;
+use crate::deliver::request;
+use crate::deliver::verdict::{Verdict, verdict};
+use crate::metrics::{DeadLabels, DeadReason};
+
+impl Subscription {
+    /// Sends what may be sent now.
+    pub(super) fn send(&mut self, now: Instant) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
+        while self.entry.in_flight.load(Relaxed) < concurrency {
+            let may = self.hold.may(now);
+            if !matches!(may, May::SendAll | May::Probe) || !self.fenced() {
+                return;
+            }
+            let Some(position) = self.lanes.next(now) else { return };
+            if may == May::Probe {
+                self.hold.probing(position);
+            }
+            self.attempt(position);
+        }
+    }
+
+    pub(super) fn attempt(&mut self, position: Position) {
+        let Some(held) = self.lanes.get_mut(position) else { return };
+        let moment = Timestamp::now();
+        held.first_attempt.get_or_insert(moment);
+        held.last_attempt = Some(moment);
+        let message = held.message.clone();
+        let attempt = held.attempts + 1;
+        let (client, target) = (self.client.clone(), self.target.clone());
+        let timeout = self.terms.subscription.deliver.timeout;
+        self.entry.in_flight.fetch_add(1, Relaxed);
+        self.work.push(Box::pin(async move {
+            let started = Instant::now();
+            let build = || request::build(&message, position.sequence, attempt, &target);
+            let answer = client.post(build, timeout).await;
+            Ended::Attempt(position, answer, started.elapsed())
+        }));
+    }
+
+    pub(super) fn ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Attempt(position, answer, took) => {
+                self.entry.in_flight.fetch_sub(1, Relaxed);
+                self.metrics.seconds.observe(took.as_secs_f64());
+                self.answered(position, verdict(answer));
+            }
+            Ended::Burial(position, reason) => {
+                self.finish(position, terminate(reason.as_str()));
+            }
+            Ended::Sent => {}
+        }
+    }
+
+    pub(super) fn answered(&mut self, position: Position, verdict: Verdict) {
+        let now = Instant::now();
+        let counter = match &verdict {
+            Verdict::Done => &self.metrics.done,
+            Verdict::Rejected(_) => &self.metrics.rejected,
+            Verdict::Unavailable { .. } => &self.metrics.unavailable,
+            Verdict::Failed(_) => &self.metrics.failed,
+        };
+        counter.inc();
+        let counts = self.hold.judged(position, &verdict, now);
+        self.show_hold();
+        match verdict {
+            Verdict::Done => {
+                self.entry.last_sequence.fetch_max(position.sequence, Relaxed);
+                self.finish(position, ACK);
+            }
+            Verdict::Rejected(cause) => {
+                self.count_attempt(position);
+                self.give_up(position, DeadReason::Rejected, cause);
+            }
+            Verdict::Failed(cause) if counts == Counts::Yes => self.failed(position, cause, now),
+            Verdict::Unavailable { .. } | Verdict::Failed(_) => {
+                self.lanes.put_back(position);
+                self.recount();
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, position: Position, cause: String, now: Instant) {
+        let retry = &self.terms.subscription.retry;
+        let most = retry.max_attempts;
+        let attempts = self.count_attempt(position);
+        if attempts >= most {
+            return self.give_up(position, DeadReason::Exhausted, cause);
+        }
+        tracing::debug!(
+            subscription = %self.terms.subscription.name, sequence = position.sequence, attempts, %cause,
+            "an event failed and is tried again"
+        );
+        // Jitter shortens, so that the configured delays are the longest ones.
+        let delay = self.terms.subscription.retry.delay_after(attempts);
+        self.lanes.put_off(position, now + delay.mul_f64(rand::rng().random_range(0.8..1.0)));
+        self.recount();
+    }
+
+    pub(super) fn count_attempt(&mut self, position: Position) -> u32 {
+        self.lanes.get_mut(position).map_or(0, |held| {
+            held.attempts += 1;
+            held.attempts
+        })
+    }
+
+    /// Stores the dead letter first; the event stays out, and its lane waits, until that is done.
+    pub(super) fn give_up(&mut self, position: Position, reason: DeadReason, cause: String) {
+        let Some(held) = self.lanes.get_mut(position) else { return };
+        let subscription = &self.terms.subscription;
+        tracing::warn!(
+            subscription = %subscription.name, sequence = position.sequence, attempts = held.attempts, %cause,
+            reason = reason.as_str(), policy = ?subscription.dead_letter, "an event is given up"
+        );
+        let labels = DeadLabels { subscription: subscription.name.to_string(), reason };
+        self.runner.metrics.dead_letters.get_or_create(&labels).inc();
+        if subscription.dead_letter == DeadLetterPolicy::Discard {
+            return self.finish(position, terminate(reason.as_str()));
+        }
+        let letter = DeadLetter {
+            service: self.terms.service.clone(),
+            subscription: subscription.name.clone(),
+            shard: self.pulls[position.durable].shard,
+            sequence: position.sequence,
+            event_store: self.terms.event_store.clone(),
+            reason,
+            cause,
+            attempts: held.attempts,
+            first_attempt: held.first_attempt,
+            last_attempt: held.last_attempt,
+        };
+        let (message, publisher) = (held.message.clone(), self.runner.publisher.clone());
+        self.work.push(Box::pin(async move {
+            letter.bury(message, publisher).await;
+            Ended::Burial(position, reason)
+        }));
+    }
+
+    /// An event is over: the broker is told, and its lane goes on.
+    pub(super) fn finish(&mut self, position: Position, word: Bytes) {
+        if let Some(held) = self.lanes.finish(position) {
+            self.pulls[position.durable].lets_go(held.message.length);
+            self.say(held.reply, word);
+        }
+    }
+
+    /// Counts what is held anew, after the lanes may have let something go.
+    pub(super) fn recount(&mut self) {
+        let held: usize = self.pulls.iter().map(|pull| pull.held).sum();
+        if held == self.lanes.len() {
+            return;
+        }
+        for pull in &mut self.pulls {
+            (pull.held, pull.held_bytes) = (0, 0);
+        }
+        for (position, bytes) in self.lanes.sizes(|held| held.message.length) {
+            self.pulls[position.durable].takes(bytes);
+        }
+    }
+
+    /// Tells the broker something about an event, without waiting.
+    pub(super) fn say(&mut self, reply: Subject, word: Bytes) {
+        let client = self.runner.bus.client();
+        if client.publish(reply.clone(), word.clone()).now_or_never().is_none() {
+            let client = client.clone();
+            self.work.push(Box::pin(async move {
+                let _ = client.publish(reply, word).await;
+                Ended::Sent
+            }));
+        }
+    }
+}
