@@ -11,7 +11,7 @@ use murmur_mesh::message_id::MessageIdKey;
 use murmur_mesh::report::{Report, SubscriptionReport};
 use serde_json::{Value, json};
 
-use crate::world::{World, connect, nobody, test, wait};
+use crate::world::{World, connect, nobody, test, test_alone, wait};
 
 /// A connection with what is in a service's Secret.
 async fn as_service(world: &World, ns: &str, service: &str) -> anyhow::Result<async_nats::Client> {
@@ -191,7 +191,7 @@ fn a_durable_changed_or_removed_by_hand_is_put_right() {
 
 #[test]
 fn durables_go_with_their_subscription_and_a_new_one_of_its_name_starts_anew() {
-    test("sweep", |world| async move {
+    test_alone("sweep", |world| async move {
         let ns = world.namespace("sweep").await?;
         world.microservice(&ns, "users", json!({"publishes": [{"type": "UserCreated"}]})).await?;
         let unordered = json!({"ordering": {"policy": "None"}});
@@ -207,7 +207,8 @@ fn durables_go_with_their_subscription_and_a_new_one_of_its_name_starts_anew() {
             )
         };
         let first = owner().await?;
-        // At once: the durable of the first may or may not have gone by then.
+        // While nobody looks: the durable of the first is still there when the second is seen.
+        world.kill_operator().await?;
         world.delete::<EventSubscription>(&ns, "mine").await?;
         world
             .subscription(
@@ -218,6 +219,7 @@ fn durables_go_with_their_subscription_and_a_new_one_of_its_name_starts_anew() {
                 json!({"ordering": {"policy": "None"}, "start": {"policy": "New"}}),
             )
             .await?;
+        world.restart_operator().await?;
         wait("the durable is the new one's", || async {
             let now = owner().await?;
             Ok((now.is_some() && now != first).then_some(()))
