@@ -21,6 +21,6 @@ if wants operator "$@"; then
   target/release/murmur-bench operator --operator target/release/murmur-operator
 fi
 if wants steady "$@"; then
-  tests/cluster/up.sh && images/build.sh && tests/e2e/probe/build.sh && tests/install.sh
+  tests/cluster/up.sh && images/build.sh murmur nats e2e && tests/install.sh
   target/release/murmur-bench steady
 fi

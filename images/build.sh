@@ -1,6 +1,6 @@
 #!/bin/bash
-# build.sh [murmur] [shop] [nats]: builds the images, tagged `dev`, and loads them into the kind cluster if there is one.
-# All of them when none is named. Quick when nothing has changed. TAG=… tags ours otherwise.
+# build.sh [murmur] [shop] [nats] [e2e]: builds the images, tagged `dev`, and loads them into the kind cluster if there is
+# one. All of them but e2e, the probe of the end-to-end tests, when none is named. Quick when nothing has changed. TAG=… tags ours otherwise.
 #
 # Programs are built here and static, so that the images are from scratch; only history, a Python program, needs a base.
 set -euo pipefail
@@ -62,6 +62,13 @@ shop() {
   image "murmur-shop/history:$TAG" services/shop/history --build-arg "BASE=$base"
 }
 
+e2e() {
+  command -v go >/dev/null || fail 'building the probe of the end-to-end tests needs Go 1.24 or later'
+  mkdir -p "$WORK/probe"
+  (cd tests/e2e/probe && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$WORK/probe/probe" .)
+  image "murmur-e2e/probe:$TAG" "$(context tests/e2e/probe "$WORK/probe/probe")"
+}
+
 # Under the name that the chart asks for, so that nothing else differs from a machine with a registry.
 nats() {
   ! tests/cluster/registry.sh || return 0
@@ -76,8 +83,8 @@ tests/cluster/dockerd.sh
 [ $# -gt 0 ] || set -- murmur shop nats
 for part in "$@"; do
   case $part in
-    murmur | shop | nats) "$part" ;;
-    *) fail "there is no group of images named $part: murmur, shop or nats" ;;
+    murmur | shop | nats | e2e) "$part" ;;
+    *) fail "there is no group of images named $part: murmur, shop, nats or e2e" ;;
   esac
 done
 for name in "${images[@]}"; do

@@ -22,7 +22,7 @@ services() { services/test.sh; }
 rust()     { cargo test --workspace; }
 charts()   { tests/charts/run.sh; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh; }
-install()  { images/build.sh && tests/e2e/probe/build.sh && tests/install.sh; }
+install()  { images/build.sh murmur nats e2e && tests/install.sh; }
 e2e()      { cargo test -p murmur-e2e --features cluster --test mesh -- --test-threads=4 &&
              cargo test -p murmur-e2e --features cluster --test outages -- --test-threads=1 &&
              cargo test -p murmur-e2e --features cluster --test uninstall -- --test-threads=1; }
