@@ -1,11 +1,12 @@
 //! Everything that the operator does on NATS.
 //!
 //! One connection to the system account pushes accounts; per mesh one
-//! [`actor`](mesh) with an administrator's connection keeps the streams, reads
+//! [task](actor) with an administrator's connection keeps the streams, reads
 //! what the durables have done and hears the sidecars' reports. All of it is
 //! bounded in number, size and time, and NATS being away is a state with a
 //! cause, not an error that stops anything else.
 
+mod actor;
 mod changes;
 mod connect;
 mod consumers;

@@ -9,9 +9,10 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use super::actor::Actor;
 use super::changes::Changes;
 use super::error::BusError;
-use super::mesh::{Actor, Mesh};
+use super::mesh::Mesh;
 use super::sweep::Sweep;
 use super::system::SystemConnection;
 use crate::trust::{TrustError, load_account};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
@@ -27,7 +28,7 @@ pub(super) async fn dereference(resource: &Microservice, context: &Context) -> R
     let service = resource.name_any();
     let namespace = resource.namespace().unwrap_or_default();
     let name = format!("{service}-sidecar");
-    let kind = ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&());
+    let kind = ApiResource::erase::<Secret>(&());
     let secrets: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind);
     let secret = secrets.get_opt(&name).await.map_err(|error| ApplyError::Refused {
         kind: kind.kind.clone(),
@@ -41,12 +42,29 @@ pub(super) async fn dereference(resource: &Microservice, context: &Context) -> R
     {
         return Err(ApplyError::NameTaken { kind: kind.kind, name }.into());
     }
-    let kind = ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&());
-    let config = context
-        .cache
-        .get(&kind, &owner.namespace, &name)
-        .filter(|found| owner.owns(&found.metadata, false))
-        // One that was broken by hand counts as none: it is written anew.
-        .and_then(|found| serde_json::from_str(found.data["data"][CONFIG_FILE].as_str()?).ok());
+    let kind = ApiResource::erase::<ConfigMap>(&());
+    let config = context.cache.get(&kind, &owner.namespace, &name).and_then(|found| told(&owner, &found));
     Ok(Dereferenced { secret: secret.map(Arc::new), config, owner })
+}
+
+/// What the ConfigMap tells the sidecar, read past the cache: before something
+/// else is told, what was told last must be known, or a generation might be
+/// used twice.
+pub(super) async fn told_last(context: &Context, owner: &Owner) -> Result<Option<SidecarConfig>, Error> {
+    let kind = ApiResource::erase::<ConfigMap>(&());
+    let maps: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &owner.namespace, &kind);
+    let name = format!("{}-sidecar", owner.service);
+    let found = maps.get_opt(&name).await.map_err(|error| ApplyError::Refused {
+        kind: kind.kind.clone(),
+        name,
+        done: "read",
+        message: message(&error),
+    })?;
+    Ok(found.and_then(|found| told(owner, &found)))
+}
+
+/// One that is not ours, or was broken by hand, counts as none.
+fn told(owner: &Owner, map: &DynamicObject) -> Option<SidecarConfig> {
+    let text = map.data["data"][CONFIG_FILE].as_str()?;
+    if owner.owns(&map.metadata, false) { serde_json::from_str(text).ok() } else { None }
 }

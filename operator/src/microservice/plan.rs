@@ -12,6 +12,8 @@ use crate::bus::Published;
 pub(super) struct Plan {
     /// Objects, in the order in which they are applied.
     pub(super) objects: Vec<Object>,
+    /// The generation of the sidecar's configuration.
+    pub(super) generation: u64,
     /// The configuration to publish, when the bus lacks it.
     pub(super) publish: Option<SidecarConfig>,
 }
@@ -37,5 +39,5 @@ pub(super) fn plan(
     let config = microservice::config(service, subscriptions, known.event_store, known.told);
     let Settled { config, publish } = settle(&config, &secrets.user_jwt, known.told, known.published);
     let objects = microservice::plan(&Input { settings, service, subscriptions, secrets, config: &config })?;
-    Ok(Plan { objects, publish })
+    Ok(Plan { objects, generation: config.generation, publish })
 }

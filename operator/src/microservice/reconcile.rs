@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use murmur_crds::Microservice;
+use murmur_mesh::config::SidecarConfig;
 
 use super::plan::Known;
 use super::status::Findings;
@@ -63,19 +64,22 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     let mesh = context.mesh(&namespace).await?;
     let secrets = secrets::secrets(&service, &subscriptions, &mesh.account, there.secret.as_deref())?;
     let bus = bus::look(&mesh, &service.name).await;
-    let known = Known {
-        event_store: bus.event_store,
-        told: there.config.as_ref(),
-        published: bus.published.as_ref().ok(),
+    let plan = |told: Option<&SidecarConfig>| {
+        let known =
+            Known { event_store: bus.event_store.clone(), told, published: bus.published.as_ref().ok() };
+        plan::plan(&context.settings.plan, &service, &subscriptions, &secrets, known)
     };
-    let plan = plan::plan(&context.settings.plan, &service, &subscriptions, &secrets, known)?;
+    let mut planned = plan(there.config.as_ref())?;
+    if there.config.as_ref().map(|told| told.generation) != Some(planned.generation) {
+        planned = plan(dereference::told_last(context, &there.owner).await?.as_ref())?;
+    }
 
     // The cluster first: it works without the bus, too.
-    findings.applied = apply::apply(context, &there, &plan.objects).await?;
+    findings.applied = apply::apply(context, &there, &planned.objects).await?;
     // When none reports, as at the operator's own start, what was reported last is still known.
     let known = resource.status.as_ref().and_then(|status| status.sidecar_version.clone());
     findings.sidecar_version = mesh.observed().reports.version(service.name.as_str()).or(known);
-    let placed = match (bus.published, &plan.publish) {
+    let placed = match (bus.published, &planned.publish) {
         (Err(error), _) => Err(error),
         (Ok(_), Some(config)) => bus::publish(context, &mesh, config).await,
         (Ok(_), None) => Ok(()),

@@ -1,0 +1,193 @@
+//! The task behind a mesh: it brings the account and the streams into being,
+//! keeps them so, and reads what durables and sidecars do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Subscriber};
+use futures::StreamExt;
+use murmur_mesh::config::StreamIdentity;
+use murmur_mesh::{stream, subject};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::changes::{Changed, Changes};
+use super::connect::connect;
+use super::consumers;
+use super::dead_letters;
+use super::error::BusError;
+use super::mesh::{Mesh, MeshState, Ready};
+use super::streams::ensure_stream;
+use super::sweep::Sweep;
+use super::system::SystemConnection;
+use crate::trust::{Account, account_claims};
+
+/// How often the durables are read.
+const POLL: Duration = Duration::from_secs(5);
+/// How often account and streams are checked and orphaned durables removed.
+const CHECK: Duration = Duration::from_secs(60);
+/// Waits between attempts while NATS is away.
+const RETRY: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// The task behind a [`Mesh`].
+pub(super) struct Actor {
+    mesh: Arc<Mesh>,
+    state: watch::Sender<MeshState>,
+    url: String,
+    system: Arc<SystemConnection>,
+    changes: Changes,
+    sweep: Sweep,
+    client: Option<Client>,
+}
+
+impl Actor {
+    /// A mesh and its task, not yet started.
+    pub(super) fn new(
+        name: String,
+        account: Account,
+        streams: Vec<Value>,
+        url: String,
+        system: Arc<SystemConnection>,
+        changes: Changes,
+        sweep: Sweep,
+    ) -> Self {
+        let (state, receiver) = watch::channel(MeshState::Starting);
+        let mesh = Arc::new(Mesh::new(name, account, streams, receiver));
+        Self { mesh, state, url, system, changes, sweep, client: None }
+    }
+
+    pub(super) fn mesh(&self) -> Arc<Mesh> {
+        self.mesh.clone()
+    }
+
+    /// Runs until it is dropped.
+    pub(super) async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let Err(error) = self.session().await;
+            if began.elapsed() > CHECK {
+                failures = 0;
+            }
+            let cause = error.to_string();
+            tracing::warn!(mesh = self.mesh.name, cause, "the bus of the mesh is away");
+            self.enter(MeshState::Away(cause));
+            let delay = RETRY.get(failures).or(RETRY.last()).copied().unwrap_or(POLL);
+            failures += 1;
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn enter(&self, state: MeshState) {
+        let same = match (&*self.state.borrow(), &state) {
+            (MeshState::Away(before), MeshState::Away(now)) => before == now,
+            (MeshState::Ready(before), MeshState::Ready(now)) => {
+                before.event_store == now.event_store && before.refused == now.refused
+            }
+            _ => false,
+        };
+        self.state.send_replace(state);
+        if !same {
+            self.changes.send(Changed::Mesh(self.mesh.name.clone()));
+        }
+    }
+
+    async fn session(&mut self) -> Result<std::convert::Infallible, BusError> {
+        self.ensure_account().await?;
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => {
+                let keys = |error: crate::trust::ClaimsError| BusError::Keys {
+                    mesh: self.mesh.name.clone(),
+                    cause: error.to_string(),
+                };
+                let user = self.mesh.account.administrator().map_err(keys)?;
+                let name = format!("murmur-operator {}", self.mesh.name);
+                self.client.insert(connect(&self.url, &name, &user).await?).clone()
+            }
+        };
+        let mut streams = self.mesh.planned_streams();
+        let ready = self.ensure_streams(&client).await?;
+        let mut reports = subscribe(&client).await?;
+        self.mesh.observed().reports.listen(Instant::now());
+        self.poll(&client).await?;
+        // Only now: whoever looks finds the durables that are there.
+        self.enter(ready);
+
+        let (mut poll, mut check) = (interval(POLL), interval(CHECK));
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = poll.tick() => self.poll(&client).await?,
+                () = self.mesh.sweep_wanted() => self.sweep.run(&self.mesh, &client).await?,
+                _ = check.tick() => {
+                    self.ensure_account().await?;
+                    self.enter(self.ensure_streams(&client).await?);
+                    self.sweep.run(&self.mesh, &client).await?;
+                }
+                // The sender lives in the mesh, which lives as long as this task.
+                Ok(()) = streams.changed() => self.enter(self.ensure_streams(&client).await?),
+                message = reports.next() => match message {
+                    Some(message) => self.take_report(&message),
+                    None => reports = subscribe(&client).await?,
+                },
+            }
+        }
+    }
+
+    async fn ensure_account(&self) -> Result<(), BusError> {
+        self.system.ensure_account(&account_claims(&self.mesh.name, &self.mesh.account)).await?;
+        Ok(())
+    }
+
+    async fn ensure_streams(&self, client: &Client) -> Result<MeshState, BusError> {
+        let planned = self.mesh.planned_streams().borrow().clone();
+        let (mut event_store, mut refused) = (None, None);
+        for config in &planned {
+            let found = ensure_stream(client, config).await?;
+            refused = refused.or(found.refused);
+            if config["name"] == stream::EVENTS {
+                event_store = Some(StreamIdentity(found.created));
+            }
+        }
+        let event_store =
+            event_store.ok_or_else(|| BusError::Away("no event store is planned".to_owned()))?;
+        let lost = match &*self.state.borrow() {
+            MeshState::Ready(before) => before.event_store != event_store,
+            _ => true,
+        };
+        if lost {
+            // What was read before may be of another event store.
+            self.mesh.observed().consumers = None;
+        }
+        Ok(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, refused })))
+    }
+
+    async fn poll(&self, client: &Client) -> Result<(), BusError> {
+        let consumers = consumers::list(client).await?;
+        let known = self.mesh.observed().dead_letter_mark();
+        let counted = dead_letters::count(client, known).await?;
+        let news = self.mesh.observed().take(consumers, counted);
+        for subscription in news {
+            self.changes.send(Changed::Subscription { mesh: self.mesh.name.clone(), subscription });
+        }
+        Ok(())
+    }
+
+    fn take_report(&self, message: &async_nats::Message) {
+        let news = self.mesh.observed().reports.take(&message.subject, &message.payload, Instant::now());
+        if let Some(service) = news {
+            self.changes.send(Changed::Service { mesh: self.mesh.name.clone(), service });
+        }
+    }
+}
+
+async fn subscribe(client: &Client) -> Result<Subscriber, BusError> {
+    client.subscribe(subject::ALL_REPORTS).await.map_err(|error| BusError::Request {
+        subject: subject::ALL_REPORTS.to_owned(),
+        cause: error.to_string(),
+    })
+}
