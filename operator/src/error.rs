@@ -61,6 +61,7 @@ impl Error {
         match self {
             Self::Invalid(invalid) => invalid.reason(),
             Self::Apply(ApplyError::NameTaken { .. }) => "NameTaken",
+            Self::Apply(ApplyError::NamespaceTerminating) => "NamespaceTerminating",
             Self::Apply(ApplyError::Refused { .. }) => "ApplyFailed",
             Self::Trust(_) => "TrustUnavailable",
             Self::SecretUnusable { .. } => "SecretUnusable",
@@ -82,9 +83,9 @@ impl Error {
     }
 
     /// Whether it says only that nothing is known yet, as at the operator's own
-    /// start: a status that is there stays true as far as anyone knows.
-    pub fn is_beginning(&self) -> bool {
-        matches!(self, Self::Bus(BusError::Starting))
+    /// start, or that all is coming to its end: a status that is there stays as it is.
+    pub fn is_no_news(&self) -> bool {
+        matches!(self, Self::Bus(BusError::Starting) | Self::Apply(ApplyError::NamespaceTerminating))
     }
 
     /// Whether the cause is seen to go away by itself, so that looking again
@@ -95,6 +96,7 @@ impl Error {
             Self::MicroserviceNotFound(_)
                 | Self::Invalid(_)
                 | Self::Bus(BusError::Away(_) | BusError::Starting)
+                | Self::Apply(ApplyError::NamespaceTerminating)
         )
     }
 }

@@ -50,6 +50,7 @@ pub(super) async fn connect(url: &str, name: &str, user: &SystemUser) -> Result<
         async move {
             match event {
                 Event::Connected => tracing::debug!(connection, "connected to NATS"),
+                Event::Closed => tracing::debug!(connection, "closed the connection to NATS"),
                 event => tracing::warn!(connection, %event, "NATS"),
             }
         }

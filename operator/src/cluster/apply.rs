@@ -34,6 +34,9 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// The namespace is being deleted: nothing can be made in it.
+    #[error("the namespace is being deleted")]
+    NamespaceTerminating,
     /// The API server refused or was away.
     #[error("{kind} {name} could not be {done}: {message}")]
     Refused {
@@ -206,6 +209,12 @@ fn key(owner: &Owner, object: &Object) -> String {
 }
 
 fn refused(object: &Object, done: &'static str, error: &kube::Error) -> ApplyError {
+    if let kube::Error::Api(status) = error
+        && let Some(details) = &status.details
+        && details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    {
+        return ApplyError::NamespaceTerminating;
+    }
     let message = message(error);
     ApplyError::Refused { kind: object.resource.kind.clone(), name: object.name.clone(), done, message }
 }

@@ -30,7 +30,7 @@ pub async fn reconcile(resource: Arc<EventSubscription>, context: Arc<Context>) 
     let outcome = steps(&resource, &context, &mut findings).await;
     if resource.status.is_some()
         && let Err(error) = &outcome
-        && error.is_beginning()
+        && error.is_no_news()
     {
         return Ok(Action::requeue(SOON));
     }

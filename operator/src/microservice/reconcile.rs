@@ -42,7 +42,7 @@ pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Re
     }
     if resource.status.is_some()
         && let Err(error) = &outcome
-        && error.is_beginning()
+        && error.is_no_news()
     {
         return Ok(Action::requeue(SOON));
     }

@@ -1,9 +1,11 @@
 //! Conditions say what is, with the cause.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use murmur_crds::Microservice;
 use serde_json::json;
 
@@ -97,6 +99,25 @@ fn the_scale_subresource_reaches_the_deployment_and_back() {
         assert_eq!(scale.status.as_ref().map(|status| status.replicas), Some(3));
         let selector = scale.status.and_then(|status| status.selector);
         assert_eq!(selector.as_deref(), Some("murmur.dev/microservice=users"));
+        Ok(())
+    });
+}
+
+#[test]
+fn in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_claimed() {
+    test("terminating", |world| async move {
+        let ns = world.namespace("ending").await?;
+        world.microservice(&ns, "users", json!({})).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        let namespaces: Api<Namespace> = Api::all(world.client.clone());
+        // Nobody empties it here, so it stays as it is: being deleted.
+        namespaces.delete(&ns, &DeleteParams::default()).await?;
+        let before = world.api::<Microservice>(&ns).get("users").await?;
+        world.delete::<Deployment>(&ns, "users").await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(world.api::<Deployment>(&ns).get_opt("users").await?.is_none());
+        let after = world.api::<Microservice>(&ns).get("users").await?;
+        assert_eq!(before.metadata.resource_version, after.metadata.resource_version);
         Ok(())
     });
 }
