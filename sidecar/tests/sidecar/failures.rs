@@ -24,7 +24,7 @@ async fn held(world: &World) -> String {
 
 #[tokio::test]
 async fn a_service_that_is_down_for_longer_than_all_retries_gets_all_its_events_afterwards() {
-    let port = free_port();
+    let port = free_port().unwrap();
     let subscriptions = vec![subscription("all", port, keyed())];
     let world = World::start(Setup { subscriptions, ..Setup::default() }).await;
     world.fill(1000, |id| format!("k{}", id % 97)).await;
@@ -69,7 +69,7 @@ async fn a_service_that_fails_every_event_is_held_instead_of_losing_them_to_dead
 
 #[tokio::test]
 async fn the_operator_hears_at_once_that_a_subscription_holds_and_that_it_goes_on() {
-    let port = free_port();
+    let port = free_port().unwrap();
     let subscriptions = vec![subscription("all", port, keyed())];
     let world = World::start(Setup { subscriptions, sidecar: false, ..Setup::default() }).await;
     let mut reports = world.js.client().subscribe(ALL_REPORTS).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_bus_that_dies_and_comes_back_loses_nothing_that_was_acknowledged() {
         world.publish(&format!("before-{id}"), "k").await;
         acknowledged.push(format!("before-{id}"));
     }
-    world.broker.kill();
+    world.broker.kill().await.unwrap();
     eventually("publishing is refused at once", async || {
         let answer = post(world.local, "/v1/events/T", &[("ce-id", "meanwhile")], "").await;
         answer.status == 503 && answer.json()["outcome"] == "notStored" && answer.json()["id"] == "meanwhile"
@@ -108,7 +108,7 @@ async fn a_bus_that_dies_and_comes_back_loses_nothing_that_was_acknowledged() {
     .await;
     assert_eq!(get(world.admin, "/livez").await.status, 200);
     assert_eq!(get(world.admin, "/readyz").await.status, 200);
-    world.broker.start_again();
+    world.broker.resume().await.unwrap();
     world.until_connected().await;
     for id in 0..50 {
         let id = format!("after-{id}");
@@ -153,10 +153,10 @@ async fn a_sidecar_that_starts_before_the_bus_works_once_it_is_there() {
     let service = Service::ok().await;
     let subscriptions = vec![subscription("all", service.port, keyed())];
     let mut world = World::start(Setup { subscriptions, sidecar: false, ..Setup::default() }).await;
-    world.broker.kill();
+    world.broker.kill().await.unwrap();
     world.run_unconnected().await;
     assert_eq!(get(world.admin, "/startedz").await.status, 200);
-    world.broker.start_again();
+    world.broker.resume().await.unwrap();
     world.until_connected().await;
     world.publish("1", "k").await;
     eventually("it arrives", async || service.count() == 1).await;

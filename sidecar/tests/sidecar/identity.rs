@@ -121,7 +121,7 @@ impl Authority {
 
     /// A broker that trusts it, and an administrator's connection.
     async fn broker(&self) -> (Broker, async_nats::jetstream::Context) {
-        let broker = Broker::start(&self.configuration);
+        let broker = Broker::start("", &self.configuration).await.unwrap();
         let administrator = KeyPair::new_user();
         let jwt = self.user(&administrator, now(), 0, None);
         let client = async_nats::ConnectOptions::with_jwt(jwt, move |nonce| {

@@ -24,7 +24,7 @@ struct Process {
 impl Process {
     fn start(world: &World, more: &[(&str, &Path)]) -> Self {
         let arguments = world.arguments();
-        let (local, admin) = (free_port(), free_port());
+        let (local, admin) = (free_port().unwrap(), free_port().unwrap());
         let mut command = program();
         command
             .arg("run")
@@ -232,7 +232,7 @@ async fn a_drain_without_a_sidecar_fails_with_a_sentence() {
     let mut command = program();
     let output = command
         .args(["drain", "--local-address"])
-        .arg(format!("127.0.0.1:{}", free_port()))
+        .arg(format!("127.0.0.1:{}", free_port().unwrap()))
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

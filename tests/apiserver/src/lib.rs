@@ -15,6 +15,8 @@
 mod files;
 mod process;
 
+pub use murmur_test_support::tools::program as tool;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -151,31 +153,6 @@ impl TestApiServer {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-/// Where Murmur keeps the tools of its tests.
-///
-/// # Errors
-/// When no home folder is known.
-pub fn tools() -> anyhow::Result<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("MURMUR_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("murmur")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/murmur")))
-        .context("neither MURMUR_CACHE nor XDG_CACHE_HOME nor HOME is set")?;
-    Ok(cache.join("bin"))
-}
-
-/// The path of a tool.
-///
-/// # Errors
-/// When it is missing: the text says how to get it.
-pub fn tool(name: &str) -> anyhow::Result<PathBuf> {
-    let path = tools()?.join(name);
-    if !path.is_file() {
-        bail!("{name} is missing at {}: run `tests/cluster/tools.sh {name}`", path.display());
-    }
-    Ok(path)
 }
 
 /// A path as an argument.

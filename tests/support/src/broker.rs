@@ -50,7 +50,7 @@ impl Broker {
     /// # Errors
     /// When it does not come up within 10 s.
     pub async fn resume(&mut self) -> Result<()> {
-        let log = std::fs::File::create(self.folder.path().join("log"))?;
+        let log = std::fs::File::options().append(true).create(true).open(self.folder.path().join("log"))?;
         let child = Command::new(program("nats-server")?)
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
@@ -66,8 +66,7 @@ impl Broker {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        bail!("nats-server did not come up within 10 s: {log}")
+        bail!("nats-server did not come up within 10 s: {}", self.log())
     }
 
     /// Kills it without a warning (SIGKILL); its data stays.
@@ -97,6 +96,21 @@ impl Broker {
     pub fn pid(&self) -> Result<i32> {
         let id = self.child.as_ref().and_then(Child::id).context("nats-server is not running")?;
         Ok(i32::try_from(id)?)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Where clients connect as this user.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        format!("nats://{user}:{password}@127.0.0.1:{}", self.port)
     }
 
     /// Where clients connect.

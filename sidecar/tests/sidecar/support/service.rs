@@ -53,7 +53,7 @@ impl Service {
     pub(crate) async fn start(
         behaviour: impl Fn(&Received) -> (u16, Duration) + Send + Sync + 'static,
     ) -> Self {
-        Self::start_on(super::free_port(), behaviour).await
+        Self::start_on(super::free_port().unwrap(), behaviour).await
     }
 
     pub(crate) async fn start_on(

@@ -88,7 +88,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(setup: Setup) -> Self {
-        let broker = Broker::start(&setup.broker);
+        let broker = Broker::start("", &setup.broker).await.unwrap();
         let url = match &setup.administrator {
             Some((user, password)) => broker.url_as(user, password),
             None => broker.url(),
