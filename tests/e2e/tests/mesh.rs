@@ -291,6 +291,12 @@ async fn a_rolling_restart_under_500_events_a_second_fails_no_publish() -> Resul
     let driver = mesh.ready("driver").await?;
     mesh.ready("a").await?;
     mesh.ready("b").await?;
+    // kube-proxy learns of a new Service in its own time: begin when it has.
+    eventually("a is reached through its Service", SOON, || async {
+        driver.start_load(&emit("a"), "warm-up", 1, 1, 0).await?;
+        Ok((driver.finish_load(SOON).await?.failed == 0).then_some(()))
+    })
+    .await?;
     let count = 15_000;
     driver.start_load(&emit("a"), "t", count, 500, 50).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
