@@ -88,7 +88,7 @@ title '7. What the cluster says in the end'
 soon 60 'nothing is pending, nothing is dead' '0 pending, 0 dead letters' \
   kubectl get eventsubscription history --namespace "$shop" --output jsonpath='{.status.pending} pending, {.status.deadLetters} dead letters'
 run kubectl get microservices,eventsubscriptions --namespace "$shop"
-run helm test murmur --namespace murmur-system
+run helm test murmur --namespace murmur-system --logs --hide-notes
 
 printf '\n%sAll of it seen in %s.%s The shop is left running: kubectl get msvc,esub,pods -n %s\n' "$bold$green" "$(seconds)" "$plain" "$shop"
 if [ -z "${MURMUR_TEST_KUBECONFIG:-}" ]; then text "export KUBECONFIG=$KUBECONFIG PATH=$BIN:\$PATH" 'make cluster-down deletes the cluster.'; fi
