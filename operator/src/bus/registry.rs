@@ -55,6 +55,8 @@ pub struct Meshes {
     changes: Changes,
     sweep: Sweep,
     entries: Mutex<HashMap<String, Entry>>,
+    /// Held while a mesh is being started: many objects ask for it at once.
+    starting: Mutex<()>,
 }
 
 impl Meshes {
@@ -74,6 +76,7 @@ impl Meshes {
             changes: Changes::new(),
             sweep,
             entries: Mutex::default(),
+            starting: Mutex::default(),
         }
     }
 
@@ -93,19 +96,17 @@ impl Meshes {
         name: &str,
         streams: Result<Vec<Value>, Invalid>,
     ) -> Result<Arc<Mesh>, MeshError> {
-        if let Some(entry) = self.entries.lock().await.get(name) {
-            if let Ok(streams) = streams {
-                entry.mesh.plan_streams(streams);
-            }
-            return Ok(entry.mesh.clone());
+        if let Some(mesh) = self.running(name, &streams).await {
+            return Ok(mesh);
+        }
+        let _alone = self.starting.lock().await;
+        if let Some(mesh) = self.running(name, &streams).await {
+            return Ok(mesh);
         }
         let streams = streams.map_err(MeshError::Invalid)?;
-        // Not under the lock: the API server may take its time.
+        // Not while the meshes that run are locked: the API server may take its time.
         let account = load_account(&self.client, &self.namespace, name).await.map_err(Box::new)?;
         let mut entries = self.entries.lock().await;
-        if let Some(entry) = entries.get(name) {
-            return Ok(entry.mesh.clone());
-        }
         if entries.len() >= LIMIT {
             return Err(BusError::TooManyMeshes(LIMIT).into());
         }
@@ -122,6 +123,15 @@ impl Meshes {
         entries.insert(name.to_owned(), Entry { mesh: mesh.clone(), task: tokio::spawn(actor.run()) });
         tracing::info!(mesh = name, "serving a mesh");
         Ok(mesh)
+    }
+
+    async fn running(&self, name: &str, streams: &Result<Vec<Value>, Invalid>) -> Option<Arc<Mesh>> {
+        let entries = self.entries.lock().await;
+        let mesh = &entries.get(name)?.mesh;
+        if let Ok(streams) = streams {
+            mesh.plan_streams(streams.clone());
+        }
+        Some(mesh.clone())
     }
 
     /// Has a mesh remove the durables that nobody owns any more, if it is served.

@@ -24,6 +24,9 @@ const NUMBERS: [&str; 3] = ["pending", "deadLetters", "lastDeliveredSequence"];
 /// Conditions whose changes are no event: they change in everyday life.
 const EVERYDAY: [&str; 2] = [CAUGHT_UP, PROGRESSING];
 
+/// Reasons that every new service has for a while.
+const PASSING: [&str; 3] = ["PodsNotReady", "ClaimPending", "ClaimMissing"];
+
 /// What became of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -136,17 +139,29 @@ impl StatusWriter {
         let reference = object.object_ref(&());
         for condition in after["conditions"].as_array().into_iter().flatten() {
             let kind = condition["type"].as_str().unwrap_or_default();
-            let old = find(before, kind);
-            let changed = old.is_none_or(|old| {
-                old["status"] != condition["status"] || old["reason"] != condition["reason"]
-            });
-            if EVERYDAY.contains(&kind) || !changed || condition["status"] == "Unknown" {
+            if EVERYDAY.contains(&kind) || !is_news(before, condition) {
                 continue;
             }
             let text = |field: &str| condition[field].as_str().unwrap_or_default();
             self.events
                 .record(&reference, condition["status"] == "True", text("reason"), kind, text("message"))
                 .await;
+        }
+    }
+}
+
+/// Whether people should hear of a condition: when its state or reason changed.
+/// At first sight only of what is wrong and will not pass by itself.
+fn is_news(before: &Value, condition: &Value) -> bool {
+    let kind = condition["type"].as_str().unwrap_or_default();
+    let (good, unknown) = (condition["status"] == "True", condition["status"] == "Unknown");
+    match find(before, kind) {
+        Some(old) => {
+            !unknown && (old["status"] != condition["status"] || old["reason"] != condition["reason"])
+        }
+        None => {
+            let passes = PASSING.iter().any(|reason| condition["reason"] == *reason);
+            !good && !unknown && !passes
         }
     }
 }
@@ -202,6 +217,17 @@ mod tests {
         assert_eq!(difference(&status(3, "True", ""), &status(4, "True", "")), Difference::Slight);
         assert_eq!(difference(&status(3, "True", ""), &status(0, "True", "")), Difference::Real);
         assert_eq!(difference(&status(0, "True", ""), &status(1, "True", "")), Difference::Real);
+    }
+
+    #[test]
+    fn a_first_sight_is_news_only_when_something_is_wrong() {
+        let ready = |status: &str, reason: &str| json!({"type": "Ready", "status": status, "reason": reason});
+        let before = |condition: Value| json!({"conditions": [condition]});
+        assert!(!is_news(&Value::Null, &ready("True", "Available")));
+        assert!(!is_news(&Value::Null, &ready("False", "PodsNotReady")), "the pods are on their way");
+        assert!(is_news(&Value::Null, &ready("False", "NameTaken")));
+        assert!(is_news(&before(ready("True", "Available")), &ready("False", "PodsNotReady")));
+        assert!(!is_news(&before(ready("True", "Available")), &ready("True", "Available")));
     }
 
     #[test]
