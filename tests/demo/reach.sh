@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Sourced by demo.sh: HTTP to a service of the shop from this machine, through `kubectl port-forward`, which no
 # NetworkPolicy keeps out. A forward leads to one pod; when that has gone the next request opens another.
 

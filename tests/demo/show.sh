@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Sourced by demo.sh: how it shows what it does, and how it fails.
 
 began=$(date +%s%N)
