@@ -14,6 +14,8 @@ shop=shop
 . tests/demo/reach.sh
 trap unforward_all EXIT
 
+tests/cluster/packages.sh curl=curl
+
 pod_of() { kubectl get pods --namespace "$shop" --selector "murmur.dev/microservice=$1" --output name; }
 gone() { kubectl wait --namespace "$shop" --for=delete pod --selector "murmur.dev/microservice=$1" --timeout=90s; }
 back() { kubectl rollout status --namespace "$shop" "deployment/$1" --timeout=90s; }
