@@ -14,6 +14,7 @@ image=$(docker image inspect -f '{{.Id}}' "murmur/operator:$TAG" 2>/dev/null || 
 
 upgrade() { helm upgrade --install "$@" --namespace murmur-system --create-namespace --wait --timeout 3m >/dev/null; }
 upgrade murmur-crds charts/murmur-crds
-# Event stores are small here, since tests make many meshes, and what is stored stays.
+# Event stores are small here and the broker's storage is large, since tests make many meshes, each reserves its room, and
+# what is stored stays. (The storage classes of kind reserve nothing on the disk.)
 upgrade murmur charts/murmur --set image.tag="$TAG" \
-  --set-string operator.podAnnotations.image="${image#sha256:}" --set eventStore.maxBytes=64Mi "$@"
+  --set-string operator.podAnnotations.image="${image#sha256:}" --set eventStore.maxBytes=64Mi --set nats.storage.size=200Gi "$@"

@@ -18,17 +18,18 @@ format()   { cargo fmt --all -- --check && unformatted=$(gofmt -l services tests
              { echo "not formatted: ${unformatted:-see above}; run cargo fmt and gofmt -w"; return 1; }; }
 lint()     { cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings; }
 drift()    { cargo run --quiet -p murmur-crds --bin crdgen -- --check; }
-services() { services/test.sh; }
+services() { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
 rust()     { cargo test --workspace; }
 charts()   { tests/charts/run.sh; }
-cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh; }
-install()  { images/build.sh murmur nats e2e && tests/install.sh; }
+cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
+images()   { images/build.sh murmur shop nats e2e; }
+demo()     { tests/demo/demo.sh; }
 e2e()      { cargo test -p murmur-e2e --features cluster --test mesh -- --test-threads=4 &&
              cargo test -p murmur-e2e --features cluster --test outages -- --test-threads=1 &&
              cargo test -p murmur-e2e --features cluster --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-suites=(tools:600 format:10 lint:360 drift:60 services:60 rust:420 charts:60 cluster:480 install:480 e2e:600)
+suites=(tools:420 format:10 lint:360 drift:60 services:60 rust:420 charts:60 cluster:900 images:480 demo:180 e2e:420)
 
 wanted=" $* "
 report=()

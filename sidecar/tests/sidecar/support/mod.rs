@@ -5,9 +5,9 @@ mod proxy;
 mod service;
 mod world;
 
+pub(crate) use http::{Answer, Http, get, post};
 pub(crate) use murmur_test_support::Broker;
 pub(crate) use murmur_test_support::broker::free_port;
-pub(crate) use http::{Answer, Http, get, post};
 pub(crate) use proxy::Wire;
 pub(crate) use service::{Received, Service};
 pub(crate) use world::{Setup, World, eventually, key, subscription};
