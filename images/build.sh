@@ -49,7 +49,7 @@ murmur() {
 }
 
 shop() {
-  command -v go >/dev/null || fail 'building the shop needs Go 1.24 or later'
+  command -v go >/dev/null || fail 'building the shop needs Go 1.26'
   local service base=python:3.13-slim
   for service in users products orders; do
     (cd services/shop/$service && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ .)
@@ -63,7 +63,7 @@ shop() {
 }
 
 e2e() {
-  command -v go >/dev/null || fail 'building the probe of the end-to-end tests needs Go 1.24 or later'
+  command -v go >/dev/null || fail 'building the probe of the end-to-end tests needs Go 1.26'
   mkdir -p "$WORK/probe"
   (cd tests/e2e/probe && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$WORK/probe/probe" .)
   image "murmur-e2e/probe:$TAG" "$(context tests/e2e/probe "$WORK/probe/probe")"
