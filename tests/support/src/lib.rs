@@ -5,10 +5,8 @@ pub mod broker;
 pub mod http;
 pub mod mesh;
 pub mod process;
-pub mod receiver;
 pub mod sidecar;
 pub mod tools;
 
 pub use broker::Broker;
-pub use receiver::Receiver;
 pub use sidecar::Sidecar;
