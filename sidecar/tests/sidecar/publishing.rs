@@ -239,8 +239,10 @@ async fn more_than_may_be_in_flight_is_answered_with_429() {
         (&"3".into(), &"/s".into(), &"notStored".into())
     );
     assert!(refused.headers.contains_key("retry-after"));
+    // Nothing was stored, and nobody was told otherwise; 503 where the machine was too busy to send in time.
     for one in waiting {
-        assert_eq!(one.await.unwrap().status, 504);
+        let answer = one.await.unwrap();
+        assert!([503, 504].contains(&answer.status.as_u16()), "{}", answer.status);
     }
 }
 
