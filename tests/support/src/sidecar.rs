@@ -1,20 +1,17 @@
 //! A sidecar as a process, with the files that the operator would give it.
 
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use ::http::Method;
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use murmur_mesh::config::{CONFIG_FILE, JWT_FILE, MESSAGE_ID_KEY_FILE, SEED_FILE, SidecarConfig, TOKEN_FILE};
 use murmur_mesh::message_id::MessageIdKey;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::broker::free_port;
-use crate::http::{self, Answer};
+use crate::http;
 
 /// The token that its deliveries carry.
 pub const TOKEN: &str = "the-token-of-the-service";
@@ -103,57 +100,12 @@ impl Sidecar {
         Ok(i32::try_from(self.child.id().context("the sidecar has ended")?)?)
     }
 
-    /// Sends a signal.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(Pid::from_raw(self.pid()?).context("no process id")?, signal)?;
-        Ok(())
-    }
-
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// When it does not end within `limit`.
-    pub async fn ends(&mut self, limit: Duration) -> Result<ExitStatus> {
-        tokio::time::timeout(limit, self.child.wait())
-            .await
-            .context("the sidecar does not end")?
-            .map_err(Into::into)
-    }
-
     /// What it has printed, the last 4,000 characters.
     pub fn log(&self) -> String {
         let read = |name| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         let text = read("stdout") + &read("stderr");
         let skip = text.chars().count().saturating_sub(4000);
         text.chars().skip(skip).collect()
-    }
-
-    /// Its folder of configuration and credentials.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// One request to its local HTTP.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Result<Answer> {
-        http::request(self.port, Method::POST, path, headers, body).await
-    }
-
-    /// Publishes one event of the type `Tick` with this id, and this key if it is not empty.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn publish(&self, id: &str, key: &str) -> Result<Answer> {
-        let mut headers = vec![("ce-id", id), ("content-type", "application/json")];
-        if !key.is_empty() {
-            headers.push(("ce-partitionkey", key));
-        }
-        self.post("/v1/events/Tick", &headers, format!("{{\"id\":\"{id}\"}}")).await
     }
 }
 
