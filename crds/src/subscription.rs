@@ -261,14 +261,16 @@ pub struct EventSubscriptionStatus {
     /// The metadata.generation that this status was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How many events wait to be delivered, those in delivery included.
+    /// How many events wait to be delivered, those in delivery included. Events that are delivered
+    /// as they come do not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<i64>,
     /// How many dead letters are stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<i64>,
     /// The sequence number in the event store up to which every event has been delivered or has
-    /// become a dead letter.
+    /// become a dead letter. Written when delivery comes to rest or events wait; the sidecar's
+    /// metrics have the number that moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_delivered_sequence: Option<i64>,
     /// Ready, CaughtUp and Delivering.

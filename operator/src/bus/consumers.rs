@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_nats::Client;
 use murmur_mesh::durable::{OWNER_NAME, OWNER_UID};
 use murmur_mesh::stream;
-use murmur_plan::status::subscription::DurablePosition;
+use murmur_plan::status::subscription::{DurablePosition, DurableProgress};
 use serde_json::{Value, json};
 
 use super::error::BusError;
@@ -19,8 +19,8 @@ const LIMIT: usize = 5_000;
 pub struct Consumer {
     /// Its configuration, as the JetStream API has it.
     pub config: Value,
-    /// How far it is.
-    pub position: DurablePosition,
+    /// How far it is, and was when all durables were read the time before.
+    pub progress: DurableProgress,
     /// Whether it is paused.
     pub paused: bool,
 }
@@ -37,7 +37,7 @@ impl Consumer {
         };
         let consumer = Self {
             config: with_one_filter_field(info["config"].clone()),
-            position,
+            progress: DurableProgress { before: None, now: position },
             paused: info["paused"].as_bool().unwrap_or_default(),
         };
         Some((info["name"].as_str()?.to_owned(), consumer))

@@ -55,9 +55,14 @@ impl Observed {
     /// Takes in what was read; returns the subscriptions that it is news about.
     pub(super) fn take(
         &mut self,
-        consumers: Consumers,
+        mut consumers: Consumers,
         counted: Option<((u64, u64), dead_letters::Counts)>,
     ) -> Vec<String> {
+        for (name, consumer) in self.consumers.iter().flatten() {
+            if let Some(now) = consumers.get_mut(name) {
+                now.progress.before = Some(consumer.progress.now);
+            }
+        }
         let before = self.consumers.replace(consumers).unwrap_or_default();
         let now = self.consumers.iter().flatten();
         let changed = now.filter(|(name, consumer)| before.get(*name) != Some(*consumer));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use murmur_plan::status::subscription::DurablePosition;
+use murmur_plan::status::subscription::DurableProgress;
 
 use crate::bus::{Mesh, Wanted, ensure_durable};
 use crate::context::Context;
@@ -13,9 +13,9 @@ pub(super) async fn apply(
     context: &Context,
     mesh: &Arc<Mesh>,
     planned: &[Wanted],
-) -> Result<Vec<DurablePosition>, Error> {
+) -> Result<Vec<DurableProgress>, Error> {
     let ready = mesh.settled().await?;
-    let mut positions = Vec::with_capacity(planned.len());
+    let mut progress = Vec::with_capacity(planned.len());
     for wanted in planned {
         let seen = mesh.observed().consumers.as_ref().and_then(|all| all.get(&wanted.name).cloned());
         let now = {
@@ -28,7 +28,7 @@ pub(super) async fn apply(
                 all.insert(wanted.name.clone(), now.clone());
             }
         }
-        positions.push(now.position);
+        progress.push(now.progress);
     }
-    Ok(positions)
+    Ok(progress)
 }

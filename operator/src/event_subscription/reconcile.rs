@@ -48,6 +48,6 @@ async fn steps(
     let subscription = subscription::validate(resource)?;
     let mesh = dereference::dereference(resource, context).await?;
     findings.mesh = Some(mesh.clone());
-    findings.positions = Some(apply::apply(context, &mesh, &plan::plan(&subscription)).await?);
+    findings.progress = Some(apply::apply(context, &mesh, &plan::plan(&subscription)).await?);
     Ok(())
 }

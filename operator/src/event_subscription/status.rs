@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use murmur_crds::EventSubscription;
 use murmur_plan::status::conditions::{DELIVERING, Problem};
-use murmur_plan::status::subscription::{Delivery, DurablePosition, Observed, of};
+use murmur_plan::status::subscription::{Delivery, DurableProgress, Observed, of};
 use serde_json::json;
 
 use crate::bus::Mesh;
@@ -24,7 +24,7 @@ pub(super) struct Findings {
     /// Its mesh, if its service is there.
     pub(super) mesh: Option<Arc<Mesh>>,
     /// How far its durables are, if the bus could be asked.
-    pub(super) positions: Option<Vec<DurablePosition>>,
+    pub(super) progress: Option<Vec<DurableProgress>>,
     /// Why it does not run.
     pub(super) blocked: Option<Problem>,
 }
@@ -52,7 +52,7 @@ pub(super) async fn write(
     // Only the reports' own silence, of which nobody sends word, makes them old.
     let mut again = None;
     let mut observed = Observed {
-        durables: findings.positions,
+        durables: findings.progress,
         dead_letters: None,
         delivery: Delivery::Unreported,
         blocked: findings.blocked,

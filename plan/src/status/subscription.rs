@@ -18,6 +18,36 @@ pub struct DurablePosition {
     pub delivered: u64,
 }
 
+impl DurablePosition {
+    fn outstanding(&self) -> u64 {
+        self.pending.saturating_add(self.ack_pending)
+    }
+}
+
+/// A durable at two looks in a row. One look alone cannot tell an event that
+/// waits from one that came in this instant and is on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DurableProgress {
+    /// How it was a look ago; `None` at the first.
+    pub before: Option<DurablePosition>,
+    /// How it is.
+    pub now: DurablePosition,
+}
+
+impl DurableProgress {
+    /// How many events wait: none as long as all that was there a look ago is done.
+    fn waiting(&self) -> u64 {
+        let done = self.before.is_some_and(|before| {
+            before.outstanding() == 0 || (before.pending == 0 && self.now.ack_floor >= before.delivered)
+        });
+        if done { 0 } else { self.now.outstanding() }
+    }
+
+    fn rests(&self) -> bool {
+        self.before.is_none_or(|before| before == self.now)
+    }
+}
+
 /// What the sidecars say about delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
@@ -33,7 +63,7 @@ pub enum Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// Its durables; `None` while the bus cannot be asked.
-    pub durables: Option<Vec<DurablePosition>>,
+    pub durables: Option<Vec<DurableProgress>>,
     /// How many dead letters are stored; `None` while the bus cannot be asked.
     pub dead_letters: Option<u64>,
     /// What its sidecars say.
@@ -58,26 +88,35 @@ pub fn of(
         // What cannot be asked for now stays as it was last seen; the conditions say so.
         pending: pending.map(number).or(known.pending),
         dead_letters: observed.dead_letters.map(number).or(known.dead_letters),
-        last_delivered_sequence: durables.map(position).map(number).or(known.last_delivered_sequence),
+        last_delivered_sequence: last_delivered(durables, pending, known.last_delivered_sequence),
         conditions: merge(&known.conditions, findings, generation, now),
     }
 }
 
 /// How many events wait, those in delivery included.
-fn pending(durables: &[DurablePosition]) -> u64 {
-    durables
-        .iter()
-        .map(|durable| durable.pending.saturating_add(durable.ack_pending))
-        .fold(0, u64::saturating_add)
+fn pending(durables: &[DurableProgress]) -> u64 {
+    durables.iter().map(DurableProgress::waiting).fold(0, u64::saturating_add)
+}
+
+/// The position to show. While events are delivered as they come it moves all
+/// the time and says nothing: it is written again once it rests, or when events wait.
+fn last_delivered(
+    durables: Option<&[DurableProgress]>,
+    pending: Option<u64>,
+    known: Option<i64>,
+) -> Option<i64> {
+    let Some(durables) = durables else { return known };
+    let flows = pending == Some(0) && !durables.iter().all(DurableProgress::rests);
+    known.filter(|_| flows).or_else(|| Some(number(position(durables))))
 }
 
 /// The sequence up to which nothing waits. A durable that has nothing waiting
 /// holds nothing back, however long ago its last event was.
-fn position(durables: &[DurablePosition]) -> u64 {
-    let behind = durables.iter().filter(|durable| durable.pending > 0 || durable.ack_pending > 0);
-    match behind.map(|durable| durable.ack_floor).min() {
+fn position(durables: &[DurableProgress]) -> u64 {
+    let positions = || durables.iter().map(|durable| durable.now);
+    match positions().filter(|now| now.outstanding() > 0).map(|now| now.ack_floor).min() {
         Some(floor) => floor,
-        None => durables.iter().map(|durable| durable.delivered).max().unwrap_or(0),
+        None => positions().map(|now| now.delivered).max().unwrap_or(0),
     }
 }
 

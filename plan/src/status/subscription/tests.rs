@@ -2,11 +2,15 @@
 
 use super::*;
 
-fn durable(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> DurablePosition {
+fn at(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> DurablePosition {
     DurablePosition { pending, ack_pending, ack_floor, delivered }
 }
 
-fn observed(durables: Vec<DurablePosition>) -> Observed {
+fn durable(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> DurableProgress {
+    DurableProgress { before: None, now: at(pending, ack_pending, ack_floor, delivered) }
+}
+
+fn observed(durables: Vec<DurableProgress>) -> Observed {
     Observed { durables: Some(durables), dead_letters: Some(0), delivery: Delivery::Going, blocked: None }
 }
 
@@ -40,6 +44,39 @@ fn the_conditions_of_a_moving_backlog_do_not_change() {
     let first = status(&observed(vec![durable(3, 2, 5, 9)]));
     let second = of(1, Some(&first), &observed(vec![durable(2, 2, 6, 10)]), Timestamp::MAX);
     assert_eq!(first.conditions, second.conditions);
+}
+
+#[test]
+fn events_that_are_delivered_as_they_come_do_not_wait_and_change_nothing() {
+    let first = status(&observed(vec![durable(0, 0, 9, 9)]));
+    let steps = [at(0, 0, 9, 9), at(0, 1, 19, 20), at(0, 3, 20, 40), at(0, 0, 60, 60), at(0, 2, 71, 80)];
+    for pair in steps.windows(2) {
+        let progress = DurableProgress { before: Some(pair[0]), now: pair[1] };
+        assert_eq!(of(1, Some(&first), &observed(vec![progress]), Timestamp::MAX), first, "{progress:?}");
+    }
+}
+
+#[test]
+fn an_event_that_waits_from_one_look_to_the_next_is_pending() {
+    let caught_up = status(&observed(vec![durable(0, 0, 9, 9)]));
+    for (before, now) in [
+        (at(0, 1, 9, 10), at(0, 1, 9, 10)),
+        (at(0, 1, 9, 10), at(0, 3, 9, 12)),
+        (at(5, 0, 9, 9), at(4, 0, 10, 10)),
+    ] {
+        let progress = DurableProgress { before: Some(before), now };
+        let status = of(1, Some(&caught_up), &observed(vec![progress]), Timestamp::MAX);
+        assert_eq!(summary(&status, CAUGHT_UP), "False EventsPending", "{progress:?}");
+        assert_eq!(status.pending, Some(number(now.outstanding())));
+    }
+}
+
+#[test]
+fn the_position_is_shown_again_once_it_rests() {
+    let first = status(&observed(vec![durable(0, 0, 9, 9)]));
+    let resting = DurableProgress { before: Some(at(0, 0, 80, 80)), now: at(0, 0, 80, 80) };
+    let after = of(1, Some(&first), &observed(vec![resting]), Timestamp::MAX);
+    assert_eq!(after.last_delivered_sequence, Some(80));
 }
 
 #[test]
