@@ -1,9 +1,11 @@
 //! What the operator tells a sidecar, over the bus and in the ConfigMap that it
 //! boots from. The higher [`SidecarConfig::generation`] wins.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::durable::{DurableName, Shard};
 use crate::name::{EventType, MeshName, ServiceName, SubscriptionName};
@@ -40,9 +42,21 @@ pub struct SidecarConfig {
     /// The types that the service may publish.
     #[serde(default)]
     pub publishes: Vec<EventType>,
+    /// The JSON Schemas that the data of those types must meet; a type without one may carry anything.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schemas: BTreeMap<EventType, Value>,
     /// The subscriptions that the service receives.
     #[serde(default)]
     pub subscriptions: Vec<Subscription>,
+    /// The queries that the service answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answer>,
+    /// The queries that the service may ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<Ask>,
+    /// The services that the service may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
     /// What the sidecar logs.
     #[serde(default)]
     pub log_level: LogLevel,
@@ -50,6 +64,43 @@ pub struct SidecarConfig {
     /// sidecar long before the kubelet has updated its Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_jwt: Option<String>,
+}
+
+/// A query that the service answers: a POST on loopback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The query's type.
+    pub query: EventType,
+    /// The port on loopback.
+    pub port: u16,
+    /// The path, which starts with `/`.
+    pub path: String,
+}
+
+/// A query that the service may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ask {
+    /// The query's type.
+    pub query: EventType,
+    /// The services of the mesh that answer it, sorted: each is asked, and an
+    /// answer that is missing is said to be.
+    pub services: Vec<ServiceName>,
+}
+
+/// A service that may be called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// The service; its pods are found under the headless Service `<name>-pods`.
+    pub service: ServiceName,
+    /// Its port; absent while there is no such Microservice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How long a call may take unless the caller says otherwise.
+    #[serde(with = "milliseconds")]
+    pub timeout: Duration,
 }
 
 /// A stream that was lost and made anew has another identity: sequences of one
@@ -87,13 +138,35 @@ pub struct Subscription {
     pub retry: Retry,
     /// What happens to an event that used up its attempts or was rejected.
     pub dead_letter: DeadLetterPolicy,
+    /// A CEL expression over `event`: what it is false for is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Nothing is pulled, and what was pulled but not sent is given back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// The replay that it runs, once there has been one. Its durables are others
+    /// than before it, so no late acknowledgement can count in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
 }
 
 impl Subscription {
     /// The durables that it pulls from.
     pub fn durables(&self) -> impl Iterator<Item = (Shard, DurableName)> {
-        self.ordering.shards().map(|shard| (shard, DurableName::new(&self.name, shard)))
+        let replay = self.replay.as_ref().map(|replay| replay.id.as_str());
+        self.ordering.shards().map(move |shard| (shard, DurableName::new(&self.name, shard, replay)))
     }
+}
+
+/// A subscription that has started over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replay {
+    /// Its id, as the user gave it.
+    pub id: String,
+    /// The last sequence of the event store when it began: up to here events
+    /// are deliveries of the replay (`murmur-replay`), after it they are live.
+    pub boundary: u64,
 }
 
 /// In which order the events of a subscription are delivered.
@@ -107,6 +180,8 @@ pub enum Ordering {
     },
     /// None; one durable, pulled by all replicas.
     None,
+    /// The order of the event store; one durable, of which one event is out at a time.
+    Strict,
 }
 
 impl Ordering {
@@ -114,7 +189,7 @@ impl Ordering {
     pub fn shards(self) -> impl Iterator<Item = Shard> {
         let (numbers, all) = match self {
             Self::Key { shards } => (0..shards, None),
-            Self::None => (0..0, Some(Shard::All)),
+            Self::None | Self::Strict => (0..0, Some(Shard::All)),
         };
         numbers.map(Shard::Number).chain(all)
     }
@@ -131,8 +206,26 @@ pub struct Deliver {
     /// How long one attempt may take.
     #[serde(with = "milliseconds")]
     pub timeout: Duration,
-    /// How many events of this subscription are with the service at once, per pod.
+    /// How many events of this subscription are with the service at once, per pod;
+    /// how many batches, if it takes batches.
     pub concurrency: u16,
+    /// Several events in one POST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+    /// How many events a second the service receives at most, over all its pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_per_second: Option<u32>,
+}
+
+/// Deliveries of several events at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// How many events at most.
+    pub max_events: u16,
+    /// How long an event waits for others.
+    #[serde(with = "milliseconds")]
+    pub max_wait: Duration,
 }
 
 /// What happens to an event that fails.
@@ -212,6 +305,14 @@ mod tests {
             mesh: "shop".parse().unwrap(),
             event_store: Some(StreamIdentity("2026-11-21T09:00:00Z".into())),
             publishes: vec!["Viewed".parse().unwrap()],
+            schemas: BTreeMap::from([("Viewed".parse().unwrap(), serde_json::json!({"type": "object"}))]),
+            answers: vec![Answer { query: "History".parse().unwrap(), port: 8081, path: "/q".into() }],
+            asks: vec![Ask { query: "Users".parse().unwrap(), services: vec!["users".parse().unwrap()] }],
+            calls: vec![Call {
+                service: "users".parse().unwrap(),
+                port: Some(8080),
+                timeout: Duration::from_secs(2),
+            }],
             subscriptions: vec![Subscription {
                 name: "history-catalog".parse().unwrap(),
                 ordering: Ordering::Key { shards: 4 },
@@ -220,9 +321,14 @@ mod tests {
                     path: "/events/products".into(),
                     timeout: Duration::from_secs(30),
                     concurrency: 16,
+                    batch: Some(Batch { max_events: 100, max_wait: Duration::from_millis(50) }),
+                    max_per_second: Some(200),
                 },
                 retry: retry(),
                 dead_letter: DeadLetterPolicy::Keep,
+                filter: Some("event.data.price > 10.0".into()),
+                suspend: true,
+                replay: Some(Replay { id: "2026-11-21".into(), boundary: 70 }),
             }],
             log_level: LogLevel::Info,
             user_jwt: None,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::name::SubscriptionName;
 
@@ -29,7 +30,7 @@ pub const OWNER_SERVICE: &str = "murmur.dev/service";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Shard {
-    /// All of them, without an order (`ordering: None`).
+    /// All of them, without an order (`ordering: None`) or in one (`ordering: Strict`).
     All,
     /// The partitions of this shard, in order per key (`ordering: Key`).
     Number(u16),
@@ -44,16 +45,26 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The name of a durable: `<subscription>-<shard>`.
+/// Metadata key: the id of the replay that a durable was made for, or, on the
+/// first ones of a subscription, the id that was there when they were made.
+pub const REPLAY_ID: &str = "murmur.dev/replay";
+/// Metadata key: the last sequence of the event store when a replay began.
+pub const REPLAY_BOUNDARY: &str = "murmur.dev/replay-boundary";
+
+/// The name of a durable: `<subscription>-<shard>`, and in a replay
+/// `<subscription>-<shard>_<hash of the replay's id>`.
 ///
 /// A shard's text holds no `-`, so two subscriptions never share a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DurableName(String);
 
 impl DurableName {
-    /// The durable of one shard of a subscription.
-    pub fn new(subscription: &SubscriptionName, shard: Shard) -> Self {
-        Self(format!("{subscription}-{shard}"))
+    /// The durable of one shard of a subscription, in the replay of this id if there was one.
+    pub fn new(subscription: &SubscriptionName, shard: Shard, replay: Option<&str>) -> Self {
+        Self(match replay {
+            None => format!("{subscription}-{shard}"),
+            Some(id) => format!("{subscription}-{shard}_{:016x}", xxh3_64(id.as_bytes())),
+        })
     }
 
     /// The name as text.
@@ -82,8 +93,16 @@ mod tests {
             (&tricky, Shard::Number(0)),
             (&tricky, Shard::All),
         ]
-        .map(|(name, shard)| DurableName::new(name, shard).to_string());
+        .map(|(name, shard)| DurableName::new(name, shard, None).to_string());
         assert_eq!(names, ["a-0", "a-all", "a-0-0", "a-0-all"]);
+    }
+
+    #[test]
+    fn each_replay_has_durables_of_its_own() {
+        let name: SubscriptionName = "a".parse().unwrap();
+        let of = |id| DurableName::new(&name, Shard::Number(0), id).to_string();
+        assert_eq!(of(Some("2026-11-21")), "a-0_2d71778e14f2d85c");
+        assert_ne!(of(Some("1")), of(Some("2")));
     }
 
     #[test]

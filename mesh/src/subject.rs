@@ -69,6 +69,25 @@ pub fn dead_letters_of(service: &ServiceName, subscription: &SubscriptionName) -
     format!("dead.{service}.{subscription}.>")
 }
 
+/// A dead letter that goes to its subscription again:
+/// `redrive.<service>.<subscription>.<partition>`; `None` for all partitions.
+pub fn redrive(
+    service: &ServiceName,
+    subscription: &SubscriptionName,
+    partition: Option<Partition>,
+) -> String {
+    match partition {
+        Some(partition) => format!("redrive.{service}.{subscription}.{}", partition.number()),
+        None => format!("redrive.{service}.{subscription}.*"),
+    }
+}
+
+/// Where a service is asked: `query.<service>.<type>` (core NATS, not stored),
+/// in the queue group of the service's name, so that one of its pods answers.
+pub fn query(service: &ServiceName, query: &EventType) -> String {
+    format!("query.{service}.{}", encoded(query))
+}
+
 /// A shard's token in a dead letter's subject.
 pub type Shard = crate::durable::Shard;
 
@@ -82,7 +101,8 @@ pub fn report(service: &ServiceName, pod: &str) -> String {
     format!("report.{service}.{pod}")
 }
 
-/// What a service must be allowed to publish its pods' reports to.
+/// The reports of all pods of a service: what it must be allowed to publish,
+/// and to hear, so that its pods know of each other.
 pub fn report_permission(service: &ServiceName) -> String {
     format!("report.{service}.*")
 }

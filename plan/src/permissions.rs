@@ -32,7 +32,7 @@ pub fn of(
     for subscription in subscriptions.iter().filter(|subscription| subscription.service == *name) {
         publish.push(subject::dead_letters_of(name, &subscription.name));
         for shard in subscription.ordering.shards() {
-            publish.extend(subject::durable_permissions(&DurableName::new(&subscription.name, shard)));
+            publish.extend(subject::durable_permissions(&DurableName::new(&subscription.name, shard, None)));
         }
     }
     publish.sort_unstable();

@@ -215,7 +215,7 @@ pub fn durables(subscription: &ValidSubscription) -> Vec<Durable> {
         .ordering
         .shards()
         .map(|shard| Durable {
-            name: DurableName::new(&subscription.name, shard),
+            name: DurableName::new(&subscription.name, shard, None),
             shard,
             filter_subjects: filters::of(&subscription.events, subscription.ordering, shard),
             start: subscription.start,

@@ -1,5 +1,7 @@
 //! What a service's sidecar is told.
 
+use std::collections::BTreeMap;
+
 use murmur_mesh::config::{Deliver, SidecarConfig, StreamIdentity, Subscription};
 
 use super::ValidMicroservice;
@@ -31,7 +33,11 @@ pub fn config(
         // An identity that was seen stays until another one is seen.
         event_store: event_store.or_else(|| previous.and_then(|previous| previous.event_store.clone())),
         publishes,
+        schemas: BTreeMap::new(),
         subscriptions,
+        answers: Vec::new(),
+        asks: Vec::new(),
+        calls: Vec::new(),
         log_level: service.log_level,
         user_jwt: None,
     };
@@ -51,9 +57,14 @@ fn told(service: &ValidMicroservice, subscription: &ValidSubscription) -> Subscr
             path: subscription.path.clone(),
             timeout: subscription.timeout,
             concurrency: subscription.concurrency,
+            batch: None,
+            max_per_second: None,
         },
         retry: subscription.retry.clone(),
         dead_letter: subscription.dead_letter,
+        filter: None,
+        suspend: false,
+        replay: None,
     }
 }
 

@@ -272,7 +272,7 @@ mod tests {
     fn pull(shard: Shard) -> (Pull, Instant) {
         let name: SubscriptionName = "s".parse().unwrap();
         let now = Instant::now();
-        (Pull::new(DurableName::new(&name, shard), shard, now), now)
+        (Pull::new(DurableName::new(&name, shard, None), shard, now), now)
     }
 
     fn body(ask: &Ask) -> serde_json::Value {

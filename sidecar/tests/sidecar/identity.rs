@@ -18,7 +18,7 @@ fn permissions(types: &[&str]) -> (Vec<String>, Vec<String>) {
     let mut publish: Vec<String> =
         types.iter().map(|one| subject::publish_permission(&service, &one.parse().unwrap())).collect();
     let name = "all".parse().unwrap();
-    publish.extend(subject::durable_permissions(&DurableName::new(&name, Shard::Number(0))));
+    publish.extend(subject::durable_permissions(&DurableName::new(&name, Shard::Number(0), None)));
     publish.push(subject::dead_letters_of(&service, &name));
     publish.push(subject::config_request(&service));
     publish.push(subject::report_permission(&service));

@@ -1,5 +1,6 @@
 //! What the operator makes on the bus, for tests that run without one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -64,7 +65,11 @@ pub fn config(subscriptions: Vec<Subscription>) -> Result<SidecarConfig> {
         mesh: "mesh".parse()?,
         event_store: None,
         publishes: vec![EVENT_TYPE.parse()?],
+        schemas: BTreeMap::new(),
         subscriptions,
+        answers: Vec::new(),
+        asks: Vec::new(),
+        calls: Vec::new(),
         log_level: LogLevel::Info,
         user_jwt: None,
     })
@@ -78,7 +83,14 @@ pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
     Ok(Subscription {
         name: name.parse()?,
         ordering: Ordering::Key { shards: 1 },
-        deliver: Deliver { port, path: "/events".into(), timeout: Duration::from_secs(5), concurrency: 16 },
+        deliver: Deliver {
+            port,
+            path: "/events".into(),
+            timeout: Duration::from_secs(5),
+            concurrency: 16,
+            batch: None,
+            max_per_second: None,
+        },
         retry: Retry {
             max_attempts: 3,
             initial_delay: Duration::from_millis(100),
@@ -86,6 +98,9 @@ pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
             max_delay: Duration::from_secs(1),
         },
         dead_letter: DeadLetterPolicy::Keep,
+        filter: None,
+        suspend: false,
+        replay: None,
     })
 }
 

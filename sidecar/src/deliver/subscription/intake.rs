@@ -21,6 +21,8 @@ impl Subscription {
     pub(super) fn window(&self) -> Window {
         let events = match self.terms.subscription.ordering {
             Ordering::Key { .. } => PINNED_WINDOW,
+            // More than one is never out.
+            Ordering::Strict => 1,
             // Without pins the replicas share: what one holds, the others cannot have.
             Ordering::None => {
                 (usize::from(self.terms.subscription.deliver.concurrency) * 4).clamp(16, PINNED_WINDOW)

@@ -167,7 +167,7 @@ impl World {
         let number = u16::try_from(shards.len()).unwrap();
         for shard in shards {
             let mut config = Durable {
-                durable_name: Some(DurableName::new(&name, shard).to_string()),
+                durable_name: Some(DurableName::new(&name, shard, None).to_string()),
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: ACK_WAIT,
                 max_deliver: -1,
