@@ -58,6 +58,8 @@ pub(super) fn settle(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use murmur_mesh::config::LogLevel;
 
     use super::*;
@@ -69,7 +71,11 @@ mod tests {
             mesh: "shop".parse().unwrap(),
             event_store: None,
             publishes: vec![],
+            schemas: BTreeMap::new(),
             subscriptions: vec![],
+            answers: vec![],
+            asks: vec![],
+            calls: vec![],
             log_level,
             user_jwt: None,
         }
