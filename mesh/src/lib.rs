@@ -3,8 +3,9 @@
 //! Everything that two parts of Murmur must agree on lives here: what an event
 //! is and how it travels ([`event`], [`wire`]), what things are called
 //! ([`name`], [`subject`], [`durable`], [`stream`]), how an event finds its
-//! partition ([`partition`]) and its message id ([`message_id`]), and what the
-//! operator tells a sidecar ([`config`]) and hears from it ([`report`]).
+//! partition ([`partition`]) and its message id ([`message_id`]), what its data
+//! may be ([`schema`]), and what the operator tells a sidecar ([`config`]) and
+//! hears from it ([`report`]).
 //! No other crate formats a subject, a stream or a durable name.
 //!
 //! Pure: it knows neither Kubernetes nor an async runtime nor a NATS client.
@@ -16,6 +17,7 @@ pub mod message_id;
 pub mod name;
 pub mod partition;
 pub mod report;
+pub mod schema;
 pub mod stream;
 pub mod subject;
 pub mod wire;

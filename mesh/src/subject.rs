@@ -88,6 +88,25 @@ pub fn query(service: &ServiceName, query: &EventType) -> String {
     format!("query.{service}.{}", encoded(query))
 }
 
+/// Where the answers to a service's queries go: it hears
+/// `answers.<service>.>`, and each request has a subject of its own below that.
+///
+/// Not an inbox by `allow_responses`: a service could then send itself a message
+/// whose reply subject is another service's event, and answer it.
+pub fn answers(service: &ServiceName) -> String {
+    format!("answers.{service}")
+}
+
+/// What a service that answers queries must be allowed to publish to.
+pub const ALL_ANSWERS: &str = "answers.>";
+
+/// Whether a query's reply subject is one for answers. Whoever answers must
+/// check it: it could be any subject that the answering service may publish to,
+/// its own events included.
+pub fn is_for_answers(reply: &str) -> bool {
+    reply.starts_with("answers.")
+}
+
 /// A shard's token in a dead letter's subject.
 pub type Shard = crate::durable::Shard;
 
@@ -164,6 +183,14 @@ mod tests {
     fn a_filter_without_service_and_partition_has_wildcards() {
         let event_type = "ProductCreated".parse().unwrap();
         assert_eq!(event_filter(None, None, &event_type), "events.*.*.ProductCreated");
+    }
+
+    #[test]
+    fn an_answer_never_goes_to_an_events_subject() {
+        assert!(is_for_answers(&format!("{}.1", answers(&service()))));
+        for subject in ["events.products.1.A", "answers", "answersx.a", "_INBOX.1", "$JS.API.INFO"] {
+            assert!(!is_for_answers(subject), "{subject}");
+        }
     }
 
     proptest! {
