@@ -34,6 +34,8 @@ impl Consumer {
             ack_pending: number(&info["num_ack_pending"]),
             ack_floor: number(&info["ack_floor"]["stream_seq"]),
             delivered: number(&info["delivered"]["stream_seq"]),
+            deliveries: number(&info["delivered"]["consumer_seq"]),
+            deliveries_floor: number(&info["ack_floor"]["consumer_seq"]),
         };
         let consumer = Self {
             config: with_one_filter_field(info["config"].clone()),

@@ -16,6 +16,10 @@ pub struct DurablePosition {
     pub ack_floor: u64,
     /// The stream sequence of the last event that was handed out.
     pub delivered: u64,
+    /// How often an event was handed out so far (the broker's consumer sequence).
+    pub deliveries: u64,
+    /// Of these, up to which one all are acknowledged.
+    pub deliveries_floor: u64,
 }
 
 impl DurablePosition {
@@ -37,8 +41,10 @@ pub struct DurableProgress {
 impl DurableProgress {
     /// How many events wait: none as long as all that was there a look ago is done.
     fn waiting(&self) -> u64 {
+        // Events are handed out in order, and one that is handed out again keeps its number.
         let done = self.before.is_some_and(|before| {
-            before.outstanding() == 0 || (before.pending == 0 && self.now.ack_floor >= before.delivered)
+            let there = before.deliveries.saturating_add(before.pending);
+            before.outstanding() == 0 || self.now.deliveries_floor >= there
         });
         if done { 0 } else { self.now.outstanding() }
     }

@@ -3,7 +3,9 @@
 use super::*;
 
 fn at(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> DurablePosition {
-    DurablePosition { pending, ack_pending, ack_floor, delivered }
+    // As of a durable that gets each event of the stream once.
+    let (deliveries, deliveries_floor) = (delivered, ack_floor);
+    DurablePosition { pending, ack_pending, ack_floor, delivered, deliveries, deliveries_floor }
 }
 
 fn durable(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> DurableProgress {
@@ -49,7 +51,14 @@ fn the_conditions_of_a_moving_backlog_do_not_change() {
 #[test]
 fn events_that_are_delivered_as_they_come_do_not_wait_and_change_nothing() {
     let first = status(&observed(vec![durable(0, 0, 9, 9)]));
-    let steps = [at(0, 0, 9, 9), at(0, 1, 19, 20), at(0, 3, 20, 40), at(0, 0, 60, 60), at(0, 2, 71, 80)];
+    let steps = [
+        at(0, 0, 9, 9),
+        at(0, 1, 19, 20),
+        at(0, 3, 20, 40),
+        at(0, 0, 60, 60),
+        at(1, 2, 71, 80),
+        at(2, 1, 81, 82),
+    ];
     for pair in steps.windows(2) {
         let progress = DurableProgress { before: Some(pair[0]), now: pair[1] };
         assert_eq!(of(1, Some(&first), &observed(vec![progress]), Timestamp::MAX), first, "{progress:?}");
@@ -63,6 +72,7 @@ fn an_event_that_waits_from_one_look_to_the_next_is_pending() {
         (at(0, 1, 9, 10), at(0, 1, 9, 10)),
         (at(0, 1, 9, 10), at(0, 3, 9, 12)),
         (at(5, 0, 9, 9), at(4, 0, 10, 10)),
+        (at(5, 0, 9, 9), at(0, 1, 13, 14)),
     ] {
         let progress = DurableProgress { before: Some(before), now };
         let status = of(1, Some(&caught_up), &observed(vec![progress]), Timestamp::MAX);
