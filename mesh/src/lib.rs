@@ -4,19 +4,24 @@
 //! is and how it travels ([`event`], [`wire`]), what things are called
 //! ([`name`], [`subject`], [`durable`], [`stream`]), how an event finds its
 //! partition ([`partition`]) and its message id ([`message_id`]), what its data
-//! may be ([`schema`]), and what the operator tells a sidecar ([`config`]) and
-//! hears from it ([`report`]).
+//! may be ([`schema`]), what the operator tells a sidecar ([`config`]) and
+//! hears from it ([`report`]), and what people and their tools may do
+//! ([`people`], [`api`], [`erased`], [`restoring`]).
 //! No other crate formats a subject, a stream or a durable name.
 //!
 //! Pure: it knows neither Kubernetes nor an async runtime nor a NATS client.
 
+pub mod api;
 pub mod config;
 pub mod durable;
+pub mod erased;
 pub mod event;
 pub mod message_id;
 pub mod name;
 pub mod partition;
+pub mod people;
 pub mod report;
+pub mod restoring;
 pub mod schema;
 pub mod stream;
 pub mod subject;

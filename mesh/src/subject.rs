@@ -82,6 +82,9 @@ pub fn redrive(
     }
 }
 
+/// All dead letters that go to a subscription again.
+pub const ALL_REDRIVES: &str = "redrive.>";
+
 /// Where a service is asked: `query.<service>.<type>` (core NATS, not stored),
 /// in the queue group of the service's name, so that one of its pods answers.
 pub fn query(service: &ServiceName, query: &EventType) -> String {

@@ -20,6 +20,7 @@ use crate::bus::{Meshes, Sweep, SystemConnection};
 use crate::cluster::{Applier, Backoff, Cache, Events, Queue, StatusWriter, queue, store, watch};
 use crate::context::Context;
 use crate::metrics::Metrics;
+use crate::people::Keeper;
 use crate::settings::Settings;
 use crate::{event_subscription, mesh, microservice, trust};
 
@@ -66,6 +67,12 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         settings.nats_url.clone(),
         SystemConnection::new(settings.nats_url.clone(), trust),
         Sweep { client: client.clone(), subscriptions: subscriptions.clone() },
+        Keeper {
+            client: client.clone(),
+            url: settings.plan.bus_url.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        },
     );
     let news = meshes.changes().subscribe();
     let context = Arc::new(Context {

@@ -19,6 +19,7 @@ pub mod logging;
 pub mod mesh;
 pub mod metrics;
 pub mod microservice;
+pub mod people;
 pub mod process;
 pub mod settings;
 pub mod trust;

@@ -13,6 +13,9 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label by which the pods, and a kept claim, are recognised.
 pub const MICROSERVICE: &str = "murmur.dev/microservice";
 
+/// The label of a Secret with credentials for people: which ones.
+pub const PERSON: &str = "murmur.dev/credentials";
+
 /// The labels of every object of a service.
 pub fn of(service: &ServiceName) -> BTreeMap<String, String> {
     BTreeMap::from([

@@ -1,4 +1,7 @@
 //! What a service may do on the bus: one pure function of the mesh's resources.
+//! And what people may: [`of_person`].
+
+mod people;
 
 use murmur_mesh::durable::DurableName;
 use murmur_mesh::message_id::MessageIdKey;
@@ -6,6 +9,8 @@ use murmur_mesh::subject;
 
 use crate::microservice::ValidMicroservice;
 use crate::subscription::ValidSubscription;
+
+pub use people::of_person;
 
 /// The subjects that a service's user may publish and subscribe to; nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]

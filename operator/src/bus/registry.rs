@@ -15,6 +15,7 @@ use super::error::BusError;
 use super::mesh::Mesh;
 use super::sweep::Sweep;
 use super::system::SystemConnection;
+use crate::people::Keeper;
 use crate::trust::{TrustError, load_account};
 
 /// The most meshes of one operator: one connection each.
@@ -36,13 +37,14 @@ pub enum MeshError {
 
 struct Entry {
     mesh: Arc<Mesh>,
-    task: JoinHandle<()>,
+    /// The mesh's own, and the one that keeps credentials for people.
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // The task's connection closes with it.
-        self.task.abort();
+        // The connection closes with its task.
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -54,6 +56,7 @@ pub struct Meshes {
     system: Arc<SystemConnection>,
     changes: Changes,
     sweep: Sweep,
+    people: Keeper,
     entries: Mutex<HashMap<String, Entry>>,
     /// Held while a mesh is being started: many objects ask for it at once.
     starting: Mutex<()>,
@@ -67,6 +70,7 @@ impl Meshes {
         url: String,
         system: SystemConnection,
         sweep: Sweep,
+        people: Keeper,
     ) -> Self {
         Self {
             client,
@@ -75,6 +79,7 @@ impl Meshes {
             system: Arc::new(system),
             changes: Changes::new(),
             sweep,
+            people,
             entries: Mutex::default(),
             starting: Mutex::default(),
         }
@@ -120,7 +125,8 @@ impl Meshes {
             self.sweep.clone(),
         );
         let mesh = actor.mesh();
-        entries.insert(name.to_owned(), Entry { mesh: mesh.clone(), task: tokio::spawn(actor.run()) });
+        let tasks = [tokio::spawn(actor.run()), tokio::spawn(self.people.clone().keep(mesh.clone()))];
+        entries.insert(name.to_owned(), Entry { mesh: mesh.clone(), tasks });
         tracing::info!(mesh = name, "serving a mesh");
         Ok(mesh)
     }

@@ -18,6 +18,19 @@ impl Events {
         Self(Recorder::new(client, reporter))
     }
 
+    /// Records that something is wrong with a mesh as a whole, about its
+    /// namespace: a mesh needs no Mesh.
+    pub async fn of_mesh(&self, mesh: &str, reason: &str, note: &str) {
+        let namespace = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: Some(mesh.to_owned()),
+            namespace: Some(mesh.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.record(&namespace, false, reason, "Mesh", note).await;
+    }
+
     /// Records that something became true (`good`) or false about an object. An
     /// event that cannot be written is logged and forgotten: the condition
     /// says the same.

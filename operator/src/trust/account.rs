@@ -8,7 +8,7 @@ use nats_jwt_rs::account::{Account as AccountClaims, JetStreamLimits};
 use nats_jwt_rs::types::{NO_LIMIT, SigningKey};
 use nkeys::KeyPair;
 
-use super::claims::{ClaimsError, User, mint_user};
+use super::claims::{ClaimsError, User, mint_user, mint_user_until};
 use super::material::SystemUser;
 
 /// Seed of the account's identity.
@@ -38,6 +38,12 @@ impl Account {
         ]))
     }
 
+    /// An account that nobody knows.
+    #[cfg(test)]
+    pub(crate) fn new() -> Result<Self, ClaimsError> {
+        Self::parse(&Self::files()?)
+    }
+
     /// Reads the keys from the Secret's content.
     pub(super) fn parse(files: &BTreeMap<String, String>) -> Result<Self, ClaimsError> {
         let key = |name: &'static str| {
@@ -63,6 +69,14 @@ impl Account {
     /// When the key cannot sign.
     pub fn mint(&self, user: &User) -> Result<String, ClaimsError> {
         mint_user(user, &self.signing)
+    }
+
+    /// Signs the JWT of a user until a moment, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn mint_until(&self, user: &User, expires: i64) -> Result<String, ClaimsError> {
+        mint_user_until(user, expires, &self.signing)
     }
 
     /// A user with all rights in the account, for this process alone: neither

@@ -69,7 +69,22 @@ pub fn mint_user(user: &User, signer: &KeyPair) -> Result<String, ClaimsError> {
     user_claims(user).encode(signer).map_err(|error| ClaimsError::Sign(error.to_string()))
 }
 
-/// Whether a JWT says what the plan says, signed by `issuer` (a public nkey).
+/// Signs a user's JWT that holds until a moment, in seconds since 1970.
+///
+/// # Errors
+/// When the key cannot sign.
+pub fn mint_user_until(user: &User, expires: i64, signer: &KeyPair) -> Result<String, ClaimsError> {
+    let mut claims = user_claims(user);
+    claims.exp = Some(expires);
+    claims.encode(signer).map_err(|error| ClaimsError::Sign(error.to_string()))
+}
+
+/// When a user's JWT ends, in seconds since 1970; `None` when it does not, or is none.
+pub fn expires(jwt: &str) -> Option<i64> {
+    Claims::<UserClaims>::decode(jwt.trim()).ok()?.exp
+}
+
+/// Whether a JWT says what the plan says, signed by `issuer` (a public nkey); until when is another matter.
 pub fn same_user(jwt: &str, user: &User, issuer: &str) -> bool {
     same(jwt, &user_claims(user), issuer)
 }
@@ -92,7 +107,7 @@ where
 fn content<T: Serialize>(claims: &Claims<T>) -> Option<Value> {
     let mut value = serde_json::to_value(claims).ok()?;
     let object = value.as_object_mut()?;
-    for signed in ["iat", "iss", "jti"] {
+    for signed in ["iat", "iss", "jti", "exp"] {
         object.remove(signed);
     }
     Some(value)

@@ -11,6 +11,6 @@ mod material;
 mod store;
 
 pub use account::{Account, account_claims};
-pub use claims::{ClaimsError, User, mint_user, same_account, same_user};
+pub use claims::{ClaimsError, User, expires, mint_user, same_account, same_user};
 pub use material::{SystemUser, Trust, auth_conf, files};
 pub use store::{TrustError, load_account, load_trust};

@@ -9,6 +9,7 @@ mod data;
 mod election;
 mod failure;
 mod objects;
+mod people;
 mod status;
 mod steady;
 mod world;

@@ -1,6 +1,7 @@
 //! What a service may do, and above all what it may not.
 
 use murmur_mesh::partition::Partition;
+use murmur_mesh::people::Person;
 use murmur_mesh::{EventType, ServiceName, subject};
 use proptest::prelude::*;
 
@@ -137,5 +138,62 @@ proptest! {
         let subject = |service: &ServiceName| subject::event(service, Partition::of("1"), &event_type);
         prop_assert!(permissions.publish.iter().any(|permission| covers(permission, &subject(&own))));
         prop_assert!(!permissions.publish.iter().any(|permission| covers(permission, &subject(&other))));
+    }
+}
+
+fn allows(person: Person, subject: &str) -> bool {
+    of_person(person).publish.iter().any(|permission| covers(permission, subject))
+}
+
+#[test]
+fn the_permissions_of_people() {
+    for person in Person::ALL {
+        let permissions = of_person(person);
+        insta::assert_snapshot!(
+            person.secret(),
+            format!(
+                "publish\n{}\nsubscribe\n{}",
+                permissions.publish.join("\n"),
+                permissions.subscribe.join("\n")
+            )
+        );
+    }
+}
+
+#[test]
+fn whoever_views_changes_nothing() {
+    for subject in [
+        "$JS.API.STREAM.MSG.DELETE.EVENTS",
+        "$JS.API.STREAM.PURGE.DEAD_LETTERS",
+        "$JS.API.STREAM.DELETE.EVENTS",
+        "$JS.API.STREAM.RESTORE.EVENTS",
+        "$JS.API.STREAM.UPDATE.EVENTS",
+        "$JS.API.CONSUMER.CREATE.EVENTS.history-catalog-0",
+        "$JS.API.CONSUMER.RESET.EVENTS.history-catalog-0",
+        "$JS.API.CONSUMER.DELETE.EVENTS.history-catalog-0",
+        "redrive.history.history-catalog.0",
+        "events.users.0.UserCreated",
+        "events.users.0.murmur.erased",
+        "mesh.restoring",
+        "config.users",
+    ] {
+        assert!(!allows(Person::Viewer, subject), "{subject}");
+    }
+}
+
+#[test]
+fn no_person_forges_an_event_or_a_configuration_or_reads_one() {
+    for person in Person::ALL {
+        for subject in [
+            "events.users.0.UserCreated",
+            "config.users",
+            "dead.users.users-all.0.7",
+            "$JS.API.STREAM.MSG.GET.CONFIG",
+            "$JS.API.DIRECT.GET.CONFIG.config.users",
+            "$JS.API.STREAM.UPDATE.EVENTS",
+            "$JS.API.CONSUMER.MSG.NEXT.CONFIG.x",
+        ] {
+            assert!(!allows(person, subject), "{person} {subject}");
+        }
     }
 }

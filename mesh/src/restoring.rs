@@ -1,0 +1,19 @@
+//! Word that the event store of a mesh is being restored. Meanwhile its streams
+//! are missing, and the operator must not make them anew.
+
+use std::time::Duration;
+
+/// Where whoever restores says so (core NATS, not stored), as a request: the
+/// operator answers once it keeps its hands off.
+pub const SUBJECT: &str = "mesh.restoring";
+/// How often it is said again while the restore goes on.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+/// How long after the last word the operator takes over again: a restore that
+/// died does not keep a mesh down.
+pub const HOLDS: Duration = Duration::from_secs(15);
+/// The word that the restore has ended.
+pub const DONE: &[u8] = b"done";
+
+/// Key of a stream's metadata: which restore it came from. A restored stream
+/// keeps the creation time of the one that was backed up, yet is another one.
+pub const RESTORED: &str = "murmur.dev/restored";

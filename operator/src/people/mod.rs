@@ -1,0 +1,7 @@
+//! Credentials for people: a Secret for whoever views a mesh and one for
+//! whoever administers it, made and renewed for as long as the mesh is served.
+
+mod content;
+mod keep;
+
+pub use keep::Keeper;
