@@ -2,7 +2,8 @@
 # build.sh [murmur] [shop] [nats] [e2e]: builds the images, tagged `dev`, and loads them into the kind cluster if there is
 # one. All of them but e2e, the probe of the end-to-end tests, when none is named. Quick when nothing has changed. TAG=… tags ours otherwise.
 #
-# Programs are built here and static, so that the images are from scratch; only history, a Python program, needs a base.
+# Programs are built here and static, so that the images are from scratch; only history and history-sync, which are Python
+# and JavaScript, need a base.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
@@ -28,38 +29,45 @@ context() {
   echo "$made"
 }
 
-# what a static build needs beside cargo: the target's standard library, and a C compiler for ring and SQLite
-static_rust() {
-  command -v cargo >/dev/null || fail 'building the operator and the sidecar needs Rust: install it with rustup'
+# All programs in Rust, static, by one run of cargo: they share their dependencies. Beside cargo that needs the target's
+# standard library, and a C compiler for ring and SQLite.
+rust() {
+  [ -z "${programs:-}" ] || return 0
+  command -v cargo >/dev/null || fail 'building the programs in Rust needs Rust: install it with rustup'
   if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$TARGET/lib" ]; then
     command -v rustup >/dev/null || fail "Rust's target $TARGET is missing: install it as your Rust was installed"
     step "rustup target add $TARGET" rustup target add "$TARGET"
   fi
   tests/cluster/packages.sh musl-gcc=musl-tools
+  step 'build the programs in Rust, static' cargo build --profile image --target "$TARGET" \
+    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar -p history-query --bin history-query
+  programs=${CARGO_TARGET_DIR:-target}/$TARGET/image
 }
 
 murmur() {
-  static_rust
-  step 'build the operator and the sidecar, static' cargo build --profile image --target "$TARGET" \
-    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar
+  rust
   local part
   for part in operator sidecar; do
-    image "murmur/$part:$TAG" "$(context "images/$part" "${CARGO_TARGET_DIR:-target}/$TARGET/image/murmur-$part")"
+    image "murmur/$part:$TAG" "$(context "images/$part" "$programs/murmur-$part")"
   done
 }
 
 shop() {
   command -v go >/dev/null || fail 'building the shop needs Go 1.26'
-  local service base=python:3.13-slim
+  rust
+  image "murmur-shop/history-query:$TAG" "$(context services/shop/history-query "$programs/history-query")"
+  local service python=python:3.13-slim node=node:22-slim
   for service in users products orders; do
     (cd services/shop/$service && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ .)
     image "murmur-shop/$service:$TAG" services/shop/$service
   done
   if ! tests/cluster/registry.sh; then
-    base=murmur-base/python:3
-    tests/cluster/base-image.sh $base python3-minimal libpython3-stdlib
+    python=murmur-base/python:3 node=murmur-base/javascript:18
+    tests/cluster/base-image.sh $python python3-minimal libpython3-stdlib
+    tests/cluster/base-image.sh $node nodejs
   fi
-  image "murmur-shop/history:$TAG" services/shop/history --build-arg "BASE=$base"
+  image "murmur-shop/history:$TAG" services/shop/history --build-arg "BASE=$python"
+  image "murmur-shop/history-sync:$TAG" services/shop/history-sync --build-arg "BASE=$node"
 }
 
 e2e() {

@@ -14,6 +14,8 @@ SHOES = {"id": 20, "title": "shoes", "image": "shoes.png"}
 
 
 class HistoryTest(unittest.TestCase):
+    images = "jpeg,png"
+
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.start()
@@ -25,26 +27,31 @@ class HistoryTest(unittest.TestCase):
         self.folder.cleanup()
 
     def start(self):
-        self.server = history.server(0, os.path.join(self.folder.name, "service.db"), "secret")
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.client = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=10)
+        free = ("127.0.0.1", 0)
+        path = os.path.join(self.folder.name, "service.db")
+        self.servers = history.servers(path, self.images, questions=free, events=free)
+        for server in self.servers:
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        self.questions, self.events = (http.client.HTTPConnection(*server.server_address, timeout=10) for server in self.servers)
 
     def stop(self):
-        self.client.close()
-        self.server.shutdown()
-        self.server.server_close()
+        self.questions.close()
+        self.events.close()
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
 
-    def event(self, event_type, data, token="secret"):
+    def event(self, event_type, data, client=None):
         body = data if isinstance(data, str) else json.dumps(data)
-        headers = {"ce-type": event_type, "authorization": f"Bearer {token}", "content-type": "application/json"}
-        self.client.request("POST", "/events", body, headers)
-        response = self.client.getresponse()
+        client = client or self.events
+        client.request("POST", "/events", body, {"ce-type": event_type, "content-type": "application/json"})
+        response = client.getresponse()
         response.read()
         return response.status
 
     def get(self, path):
-        self.client.request("GET", path)
-        response = self.client.getresponse()
+        self.questions.request("GET", path)
+        response = self.questions.getresponse()
         return response.status, response.read().decode()
 
     def test_the_story_of_the_shop_gives_both_products_in_the_order_of_purchase(self):
@@ -82,13 +89,25 @@ class HistoryTest(unittest.TestCase):
         self.start()
         self.assertEqual(self.get("/users/1/history"), (200, "[]"))
 
-    def test_nobody_without_the_token_can_bring_an_event(self):
-        self.assertEqual(self.event("UserCreated", {"id": 1, "name": "Eve"}, token="guess"), 401)
-        self.assertEqual(self.event("UserCreated", {"id": 1, "name": "Eve"}, token="\u00e9"), 401)
+    def test_nobody_can_bring_an_event_to_the_port_that_others_reach(self):
+        self.assertEqual(self.event("UserCreated", {"id": 1, "name": "Eve"}, client=self.questions), 501)
+        self.questions.close()
         self.assertEqual(self.get("/users/1/history")[0], 404)
 
+    def test_an_image_that_cannot_be_shown_is_rejected_until_the_service_is_mended(self):
+        cape = {"id": 9, "title": "cape", "image": "cape.avif"}
+        self.event("UserCreated", {"id": 1, "name": "Ada"})
+        self.event("OrderPlaced", {"user": 1, "product": 9})
+        self.assertEqual(self.event("ProductCreated", cape), 422)
+        self.assertEqual(json.loads(self.get("/users/1/history")[1]), [])
+        self.stop()
+        self.images = "jpeg,png,avif"
+        self.start()
+        self.assertEqual(self.event("ProductCreated", cape), 200)
+        self.assertEqual(json.loads(self.get("/users/1/history")[1]), [cape])
+
     def test_a_broken_event_is_rejected_for_good(self):
-        wrong = [{"id": 5}, {**PANTS, "title": None}, {**PANTS, "title": []}, {**PANTS, "id": 1 << 70}, {**PANTS, "id": "x"}]
+        wrong = [{"id": 5}, {**PANTS, "title": None}, {**PANTS, "title": []}, {**PANTS, "image": 7}, {**PANTS, "id": 1 << 70}, {**PANTS, "id": "x"}]
         for data in ["{", "[]", "7", "[" * 100_000, "\x00", '"text"', *wrong]:
             self.assertEqual(self.event("ProductCreated", data), 400, data)
         self.assertEqual(self.event("Unheard", PANTS), 400)

@@ -1,3 +1,3 @@
 module murmur.dev/shop/orders
 
-go 1.24
+go 1.25

@@ -75,3 +75,53 @@ func TestWrongRequestsAreRefused(t *testing.T) {
 		t.Errorf("another product of the same id: got %d", answer.Code)
 	}
 }
+
+const shoes = `{"id":20,"title":"shoes","image":"shoes.png"}`
+
+func TestSeveralProductsAreAskedForAtOnce(t *testing.T) {
+	murmur, _ := sidecar(t, 200)
+	service := (&products{murmur: murmur, folder: t.TempDir()}).routes()
+	ask(service, "POST", "/products", pants)
+	ask(service, "POST", "/products", shoes)
+	if answer := ask(service, "GET", "/products?id=20&id=7&id=5", ""); answer.Code != 200 || answer.Body.String() != "["+shoes+","+pants+"]\n" {
+		t.Errorf("got %d %s", answer.Code, answer.Body)
+	}
+	for _, query := range []string{"", "?id=x", "?id=1" + strings.Repeat("&id=1", 100)} {
+		if answer := ask(service, "GET", "/products"+query, ""); answer.Code != 400 {
+			t.Errorf("%s: got %d %s", query, answer.Code, answer.Body)
+		}
+	}
+}
+
+func TestAQueryGivesTheProductsThatTheUserBoughtAndTheyOutliveTheProcess(t *testing.T) {
+	murmur, _ := sidecar(t, 200)
+	folder := t.TempDir()
+	service := &products{murmur: murmur, folder: folder}
+	ask(service.routes(), "POST", "/products", pants)
+	ask(service.routes(), "POST", "/products", shoes)
+	for _, event := range []string{`{"id":"a","user":1,"product":20}`, `{"id":"b","user":1,"product":5}`, `{"id":"a","user":1,"product":20}`, `{"id":"c","user":1,"product":99}`} {
+		if answer := ask(service.private(), "POST", "/events/orders", event); answer.Code != 204 {
+			t.Fatalf("%s: got %d %s", event, answer.Code, answer.Body)
+		}
+	}
+	again := (&products{folder: folder}).private()
+	for user, want := range map[string]string{`{"user":1}`: "[" + shoes + "," + pants + "]\n", `{"user":2}`: "[]\n"} {
+		if answer := ask(again, "POST", "/queries/user-product", user); answer.Code != 200 || answer.Body.String() != want {
+			t.Errorf("%s: got %d %s", user, answer.Code, answer.Body)
+		}
+	}
+}
+
+func TestAnEventOrAQueryThatIsNoneIsRejected(t *testing.T) {
+	service := &products{folder: t.TempDir()}
+	for _, body := range []string{"", "[]", "{}", `{"user":"1","product":5}`} {
+		for _, path := range []string{"/events/orders", "/queries/user-product"} {
+			if answer := ask(service.private(), "POST", path, body); answer.Code != 400 {
+				t.Errorf("%s %s: got %d", path, body, answer.Code)
+			}
+			if answer := ask(service.routes(), "POST", path, body); answer.Code != 404 {
+				t.Errorf("other pods reach %s: %d", path, answer.Code)
+			}
+		}
+	}
+}

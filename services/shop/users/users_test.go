@@ -75,3 +75,18 @@ func TestWrongRequestsAreRefused(t *testing.T) {
 		t.Errorf("another user of the same id: got %d", answer.Code)
 	}
 }
+
+func TestAQueryTellsWhoTheUserIsOrThatThereIsNone(t *testing.T) {
+	murmur, _ := sidecar(t, 200)
+	service := &users{murmur: murmur, folder: t.TempDir()}
+	ask(service.routes(), "POST", "/users", ada)
+	for body, want := range map[string]int{`{"user":1}`: 200, `{"user":2}`: 404, `{"user":"1"}`: 400, `{}`: 400, "": 400} {
+		answer := ask(service.private(), "POST", "/queries/user-product", body)
+		if answer.Code != want || want == 200 && answer.Body.String() != ada+"\n" {
+			t.Errorf("%s: got %d %s", body, answer.Code, answer.Body)
+		}
+	}
+	if answer := ask(service.routes(), "POST", "/queries/user-product", `{"user":1}`); answer.Code != 404 {
+		t.Errorf("other pods can query: %d", answer.Code)
+	}
+}
