@@ -153,6 +153,11 @@ pub fn durable_permissions(durable: &DurableName) -> [String; 5] {
     ]
 }
 
+/// The request by which the holder of a durable learns how much of it is out.
+pub fn info_request(durable: &DurableName) -> String {
+    format!("$JS.API.CONSUMER.INFO.{}.{durable}", stream::EVENTS)
+}
+
 /// The request by which the holder of a pinned durable gives its pin up
 /// (nats-server 2.11 and later).
 pub fn unpin_request(durable: &DurableName) -> String {

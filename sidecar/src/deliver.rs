@@ -6,8 +6,10 @@
 //! to the service ([`client`], [`request`]), judges the answer ([`verdict`]),
 //! holds everything while the service is unavailable ([`hold`]) and gives up
 //! what the service will not take ([`dead_letter`]). [`fence`] keeps it from
-//! delivering what may be another's by now. Lanes, verdict and hold are pure.
+//! delivering what may be another's by now, [`barrier`] from delivering before all
+//! that comes first is here. Lanes, verdict, hold and barrier are pure.
 
+mod barrier;
 mod client;
 mod dead_letter;
 mod fence;

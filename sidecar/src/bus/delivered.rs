@@ -20,6 +20,8 @@ pub(crate) fn terminate(reason: &str) -> Bytes {
 pub(crate) struct Delivered<'a> {
     /// The durable.
     pub(crate) durable: &'a str,
+    /// How often it was handed out, this time included.
+    pub(crate) deliveries: u64,
     /// The event's place in the stream.
     pub(crate) sequence: u64,
     /// How many events follow it, for this durable.
@@ -36,9 +38,10 @@ impl<'a> Delivered<'a> {
         let skipped = if tokens >= 9 { 2 } else { 0 };
         let mut parts = rest.split('.').skip(skipped + 1);
         let durable = parts.next()?;
-        let sequence = parts.nth(1)?.parse().ok()?;
+        let deliveries = parts.next()?.parse().ok()?;
+        let sequence = parts.next()?.parse().ok()?;
         let pending = parts.nth(2)?.parse().ok()?;
-        Some(Self { durable, sequence, pending })
+        Some(Self { durable, deliveries, sequence, pending })
     }
 }
 
@@ -48,7 +51,7 @@ mod tests {
 
     #[test]
     fn both_layouts_of_the_acknowledgements_subject_are_understood() {
-        let expected = Delivered { durable: "history-0", sequence: 100, pending: 42 };
+        let expected = Delivered { durable: "history-0", deliveries: 3, sequence: 100, pending: 42 };
         for reply in [
             "$JS.ACK.EVENTS.history-0.3.100.7.1790230470084404000.42",
             "$JS.ACK._.hash.EVENTS.history-0.3.100.7.1790230470084404000.42",

@@ -3,10 +3,13 @@
 //! Events of one key share a lane: the first of it is sent, waits for its retry
 //! or is buried, and only when it is done does the next one follow, in the
 //! order of the stream. Events without a lane go whenever there is room.
+//!
+//! While a durable is shut, its events stand aside, in no lane; once it opens they
+//! go into their lanes in the order of the stream.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
@@ -30,6 +33,8 @@ enum State {
     Out,
     /// May be sent from this moment on.
     Waiting(Instant),
+    /// Its durable is shut.
+    Aside,
 }
 
 #[derive(Debug)]
@@ -50,6 +55,7 @@ pub(super) struct Lanes<E> {
     ready: VecDeque<Position>,
     /// May name events that no longer wait; they are skipped.
     waiting: BinaryHeap<Reverse<(Instant, Position)>>,
+    shut: HashSet<usize>,
     out: usize,
 }
 
@@ -61,6 +67,7 @@ impl<E> Lanes<E> {
             lanes: HashMap::new(),
             ready: VecDeque::new(),
             waiting: BinaryHeap::new(),
+            shut: HashSet::new(),
             out: 0,
         }
     }
@@ -80,6 +87,11 @@ impl<E> Lanes<E> {
         self.held.get_mut(&position).map(|held| &mut held.event)
     }
 
+    /// Whether an event was dropped while it was out, or is not held at all.
+    pub(super) fn is_lost(&self, position: Position) -> bool {
+        self.held.get(&position).is_none_or(|held| held.lost)
+    }
+
     /// Takes an event in. One that is held already comes back: the broker
     /// delivered it again, and it is ours again if it was lost.
     pub(super) fn admit(&mut self, position: Position, lane: Option<u64>, event: E) -> Option<E> {
@@ -89,9 +101,10 @@ impl<E> Lanes<E> {
                 return Some(event);
             }
             MapEntry::Vacant(place) => {
-                let state = match lane {
-                    Some(lane) => Self::queue(self.lanes.entry(lane).or_default(), position),
-                    None => State::Ready,
+                let state = if self.shut.contains(&position.durable) {
+                    State::Aside
+                } else {
+                    Self::enter(&mut self.lanes, lane, position)
                 };
                 place.insert(Held { event, lane, state, lost: false });
                 state
@@ -101,6 +114,42 @@ impl<E> Lanes<E> {
             self.ready.push_back(position);
         }
         None
+    }
+
+    fn enter(lanes: &mut HashMap<u64, VecDeque<Position>>, lane: Option<u64>, position: Position) -> State {
+        lane.map_or(State::Ready, |lane| Self::queue(lanes.entry(lane).or_default(), position))
+    }
+
+    /// Lets nothing of a durable be sent until it opens again. What is out stays out.
+    pub(super) fn shut(&mut self, durable: usize) {
+        self.shut.insert(durable);
+        for position in self.positions(durable) {
+            if let Some(held) = self.held.get_mut(&position)
+                && held.state != State::Out
+            {
+                held.state = State::Aside;
+                if let Some(lane) = held.lane {
+                    self.leave(lane, position);
+                }
+            }
+        }
+    }
+
+    /// Lets the events of a durable be sent, each lane in the order of the stream.
+    pub(super) fn open(&mut self, durable: usize) {
+        if !self.shut.remove(&durable) {
+            return;
+        }
+        for position in self.positions(durable) {
+            if let Some(held) = self.held.get_mut(&position)
+                && held.state == State::Aside
+            {
+                held.state = Self::enter(&mut self.lanes, held.lane, position);
+                if held.state == State::Ready {
+                    self.ready.push_back(position);
+                }
+            }
+        }
     }
 
     /// In stream order, but never before the first: that one may be out.
@@ -173,12 +222,19 @@ impl<E> Lanes<E> {
         }
     }
 
-    /// Whether it is still held here and ours; if not, it is let go.
+    /// Whether it is still held here and ours, and may be sent; if it is lost, it is let go.
     fn in_again(&mut self, position: Position, state: State) -> bool {
         match self.held.get_mut(&position) {
             Some(held) if held.state == State::Out && !held.lost => {
-                held.state = state;
                 self.out -= 1;
+                if self.shut.contains(&position.durable) {
+                    held.state = State::Aside;
+                    if let Some(lane) = held.lane {
+                        self.leave(lane, position);
+                    }
+                    return false;
+                }
+                held.state = state;
                 true
             }
             Some(held) if held.state == State::Out => {
@@ -210,7 +266,10 @@ impl<E> Lanes<E> {
             places.remove();
             return;
         };
-        if was_first && let Some(held) = self.held.get_mut(&first) {
+        if was_first
+            && let Some(held) = self.held.get_mut(&first)
+            && held.state == State::Behind
+        {
             held.state = State::Ready;
             self.ready.push_back(first);
         }
@@ -238,16 +297,26 @@ impl<E> Lanes<E> {
         positions
     }
 
-    /// Takes out all that is not out, in stream order.
-    pub(super) fn release(&mut self) -> Vec<E> {
+    /// Takes out all of these durables that is not out, in stream order.
+    pub(super) fn release(&mut self, durables: impl Fn(usize) -> bool) -> Vec<E> {
         let mut positions: Vec<_> = self
             .held
             .iter()
-            .filter(|(_, held)| held.state != State::Out)
+            .filter(|(position, held)| held.state != State::Out && durables(position.durable))
             .map(|(position, _)| *position)
             .collect();
         positions.sort_unstable_by_key(|position| position.sequence);
         positions.into_iter().filter_map(|position| self.finish(position)).collect()
+    }
+
+    /// The events of a durable that are held and ours, up to a place in the stream.
+    pub(super) fn up_to(&self, durable: usize, sequence: u64) -> impl Iterator<Item = &E> {
+        self.held
+            .iter()
+            .filter(move |(position, held)| {
+                position.durable == durable && position.sequence <= sequence && !held.lost
+            })
+            .map(|(_, held)| &held.event)
     }
 
     /// All positions, each with the size of its event.
@@ -383,8 +452,41 @@ mod tests {
         let now = Instant::now();
         let mut lanes = with(&[(1, 7), (5, 8), (2, 7), (3, 9)]);
         assert_eq!(lanes.next(now), Some(at(1)));
-        assert_eq!(lanes.release(), [2, 3, 5]);
+        assert_eq!(lanes.release(|_| true), [2, 3, 5]);
         assert_eq!((lanes.len(), lanes.out()), (1, 1));
+    }
+
+    #[test]
+    fn while_a_durable_is_shut_its_events_stand_aside_and_then_go_in_stream_order() {
+        let now = Instant::now();
+        let mut lanes = with(&[(5, 7), (6, 7), (8, 8)]);
+        assert_eq!(lanes.next(now), Some(at(5)));
+        lanes.shut(0);
+        lanes.admit(at(3), Some(7), 3);
+        lanes.admit(at(9), Some(9), 9);
+        lanes.admit(Position { durable: 1, sequence: 4 }, Some(4), 4);
+        assert_eq!(all(&mut lanes, now), [4], "another durable goes on");
+        lanes.put_off(at(5), now);
+        assert_eq!(all(&mut lanes, now), [] as [u64; 0], "what comes back stands aside, too");
+        assert_eq!(lanes.up_to(0, 8).count(), 4);
+        lanes.open(0);
+        assert_eq!(all(&mut lanes, now), [3, 8, 9]);
+        lanes.finish(at(3));
+        assert_eq!(all(&mut lanes, now), [5]);
+        lanes.finish(at(5));
+        assert_eq!(all(&mut lanes, now), [6]);
+    }
+
+    #[test]
+    fn what_ends_while_its_durable_is_shut_sets_nothing_free() {
+        let now = Instant::now();
+        let mut lanes = with(&[(1, 7), (2, 7)]);
+        assert_eq!(lanes.next(now), Some(at(1)));
+        lanes.shut(0);
+        lanes.finish(at(1));
+        assert_eq!(all(&mut lanes, now), [] as [u64; 0]);
+        lanes.open(0);
+        assert_eq!(all(&mut lanes, now), [2]);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use murmur_mesh::stream;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::barrier::Barrier;
 use super::fence::{Fence, Moment};
 
 /// How long a pull may be overdue before it is taken for lost.
@@ -30,6 +31,9 @@ pub(super) struct Pull {
     /// Its name as text, as acknowledgements' subjects carry it.
     pub(super) shard: Shard,
     pub(super) fence: Fence,
+    pub(super) barrier: Barrier,
+    /// When what is held is given back, as another replica receives now.
+    pub(super) give_back_at: Option<Instant>,
     /// What is held from it: events and their bytes.
     pub(super) held: usize,
     pub(super) held_bytes: usize,
@@ -94,12 +98,18 @@ struct Request<'a> {
     id: Option<&'a str>,
 }
 
+fn is_pinned(shard: Shard) -> bool {
+    matches!(shard, Shard::Number(_))
+}
+
 impl Pull {
     pub(super) fn new(durable: DurableName, shard: Shard, now: Instant) -> Self {
         Self {
             durable,
             shard,
             fence: Fence::new(Moment::now()),
+            barrier: if is_pinned(shard) { Barrier::shut(now) } else { Barrier::open() },
+            give_back_at: None,
             held: 0,
             held_bytes: 0,
             pin: None,
@@ -112,7 +122,7 @@ impl Pull {
 
     /// Whether one replica at a time holds it.
     pub(super) fn is_pinned(&self) -> bool {
-        matches!(self.shard, Shard::Number(_))
+        is_pinned(self.shard)
     }
 
     /// Whether the broker does not know it.
@@ -137,10 +147,11 @@ impl Pull {
             return None;
         }
         let room = window.events.saturating_sub(self.held);
-        let bytes = window.bytes.saturating_sub(self.held_bytes);
+        let most = window.bytes.saturating_mul(self.barrier.stretch(now));
+        let bytes = most.saturating_sub(self.held_bytes);
         // A little room is not worth a round trip, unless nothing is held at all.
         let worth = room * 4 >= window.events && bytes * 4 >= window.bytes;
-        let fill = filling && (worth || self.held == 0);
+        let fill = filling && self.barrier.may_fill(now) && (worth || self.held == 0);
         if let Some(open) = &self.open
             && now < open.until + OVERDUE
             && open.asked > 0

@@ -8,6 +8,7 @@
 //! sidecar, or a loss of the broker for longer than the ack wait, the count
 //! starts anew. The broker's own count of deliveries is no count of attempts.
 
+mod barrier;
 mod ending;
 mod intake;
 mod outcome;
@@ -53,6 +54,8 @@ const MARK_INTERVAL: Duration = Duration::from_secs(1);
 const MARK_AFTER: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 / 3 - 1000);
 /// What a message has beside payload and headers: its subject and where its acknowledgement goes.
 const ROUTING: usize = 4 << 10;
+/// How long another replica that receives now may wait for what is held here.
+const LET_GO: Duration = Duration::from_secs(3);
 /// The longest that the end waits for dead letters to be stored; the bus delivers those events again.
 const LONGEST_BURIAL: Duration = Duration::from_secs(5);
 /// The longest that the end waits for what the broker still sends.
@@ -76,6 +79,8 @@ struct Held {
     reply: Subject,
     /// The last time the broker was told that it is worked on.
     marked: Instant,
+    /// It was handed to someone before.
+    again: bool,
     attempts: u32,
     first_attempt: Option<Timestamp>,
     last_attempt: Option<Timestamp>,
@@ -132,7 +137,12 @@ impl Subscription {
         let subscription = &terms.subscription;
         let entry = runner.board.entry(&subscription.name);
         let client = Arc::new(Client::new(subscription.deliver.port));
-        let pulls = subscription.durables().map(|(shard, durable)| Pull::new(durable, shard, now)).collect();
+        let pulls: Vec<_> =
+            subscription.durables().map(|(shard, durable)| Pull::new(durable, shard, now)).collect();
+        let mut lanes = Lanes::new();
+        for (index, _) in pulls.iter().enumerate().filter(|(_, pull)| !pull.barrier.is_open()) {
+            lanes.shut(index);
+        }
         entry.set_timeout(subscription.deliver.timeout);
         Self {
             target: Arc::new(target(&terms, &client, &runner.authorization)),
@@ -144,7 +154,7 @@ impl Subscription {
             hasher: RandomState::new(),
             inbox,
             pulls,
-            lanes: Lanes::new(),
+            lanes,
             hold: Hold::new(),
             work: Work::new(),
             next_marks: now,
@@ -158,7 +168,9 @@ impl Subscription {
         let stop = self.runner.stop.clone();
         loop {
             let now = Instant::now();
+            self.let_go(now);
             self.pull(now);
+            self.look(now);
             self.send(now);
             self.mark(now);
             self.show();
@@ -207,6 +219,9 @@ impl Subscription {
         if let May::WaitUntil(probe) = self.hold.may(now) {
             wake = wake.min(probe);
         }
+        if let Some(step) = self.next_step() {
+            wake = wake.min(step);
+        }
         let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
         if let (May::SendAll | May::Probe, Some(due)) = (self.hold.may(now), self.lanes.next_due())
             && self.entry.in_flight.load(Relaxed) < concurrency
@@ -228,7 +243,8 @@ impl Subscription {
 
     /// Tells the broker about all that is held and was not told about for a while.
     fn mark(&mut self, now: Instant) {
-        if now < self.next_marks || !self.runner.bus.link().connected {
+        // A mark for what may be another's would hold that one up.
+        if now < self.next_marks || !self.runner.bus.link().connected || !self.fenced() {
             return;
         }
         self.next_marks = now + MARK_INTERVAL;
@@ -253,6 +269,7 @@ impl Subscription {
             for pull in &mut self.pulls {
                 pull.restart(now);
             }
+            self.shut_unsure(now);
             self.next_marks = now;
         }
     }
@@ -292,6 +309,7 @@ impl Subscription {
         for pull in &mut self.pulls {
             pull.restart(now);
         }
+        self.shut_unsure(now);
     }
 
     fn drop_durable(&mut self, index: usize, why: &'static str) {

@@ -12,3 +12,4 @@ mod order;
 mod process;
 mod publishing;
 mod support;
+mod takeover;

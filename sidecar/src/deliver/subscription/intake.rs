@@ -59,7 +59,10 @@ impl Subscription {
         let moment = Moment::now();
         match message.status {
             None => {
-                let Some(reply) = message.reply.clone() else { return true };
+                let Some(reply) = message.reply.clone() else {
+                    self.informed(&message, moment);
+                    return true;
+                };
                 let Some(delivered) = Delivered::parse(&reply) else { return true };
                 let index = self.pulls.iter().position(|pull| pull.durable.as_str() == delivered.durable);
                 let Some(index) = index else { return true };
@@ -68,11 +71,12 @@ impl Subscription {
                 }
                 self.pulls[index].fence.heard(moment);
                 self.entry.pending.store(delivered.pending, Relaxed);
-                if self.pulls[index].event(message.headers.as_ref()) {
-                    self.took_over(index);
-                }
+                let again = delivered.deliveries > 1;
                 let position = Position { durable: index, sequence: delivered.sequence };
-                self.admit(position, reply, message);
+                if self.pulls[index].event(message.headers.as_ref()) {
+                    self.took_over(index, Instant::now());
+                }
+                self.admit(position, reply, again, message);
             }
             Some(status) => {
                 let mut tokens = message.subject.rsplit('.');
@@ -87,7 +91,7 @@ impl Subscription {
                 let was_missing = pull.is_missing();
                 match pull.status(number, status, &message, Instant::now()) {
                     Status::Fine => {}
-                    Status::PinLost => self.drop_durable(index, "another replica receives these events now"),
+                    Status::PinLost => self.pin_lost(index, Instant::now()),
                     Status::Missing if !was_missing => {
                         tracing::info!(durable = %self.pulls[index].durable, "is not there yet");
                     }
@@ -101,19 +105,23 @@ impl Subscription {
         true
     }
 
-    /// This replica receives the durable's events from now on.
-    ///
-    /// This is where the barrier of ordered delivery goes: what the holder
-    /// before had must be waited for and sorted in before anything is sent.
-    pub(super) fn took_over(&mut self, index: usize) {
-        tracing::debug!(durable = %self.pulls[index].durable, "this replica receives its events");
+    /// An answer of the broker about a durable.
+    fn informed(&mut self, message: &Message, moment: Moment) {
+        let index = message.subject.rsplit('.').nth(1).and_then(|token| token.parse::<usize>().ok());
+        if let Some(index) = index.filter(|index| *index < self.pulls.len())
+            && self.pulls[index].fence.holds(moment)
+        {
+            self.pulls[index].fence.heard(moment);
+            self.looked(index, &message.payload, Instant::now());
+        }
     }
 
-    pub(super) fn admit(&mut self, position: Position, reply: Subject, message: Message) {
+    fn admit(&mut self, position: Position, reply: Subject, again: bool, message: Message) {
         if let Some(known) = self.lanes.get_mut(position) {
             // Delivered again: the new acknowledgement is the one that counts.
             known.reply = reply.clone();
             known.marked = Instant::now();
+            known.again = true;
         }
         let malformed = request::check(&message).err();
         let lane = match self.terms.subscription.ordering {
@@ -127,6 +135,7 @@ impl Subscription {
             message: Arc::new(message),
             reply,
             marked: Instant::now(),
+            again,
             attempts: 0,
             first_attempt: None,
             last_attempt: None,

@@ -6,13 +6,14 @@ use async_nats::Subject;
 use bytes::Bytes;
 use futures::FutureExt;
 use jiff::Timestamp;
-use murmur_mesh::config::DeadLetterPolicy;
+use murmur_mesh::config::{DeadLetterPolicy, Ordering};
 use rand::Rng;
 use tokio::time::Instant;
 
 use super::{Ended, Subscription};
 use crate::bus::delivered::{ACK, terminate};
 use crate::deliver::dead_letter::DeadLetter;
+use crate::deliver::fence::Moment;
 use crate::deliver::hold::{Counts, May};
 use crate::deliver::lanes::Position;
 use crate::deliver::request;
@@ -157,10 +158,20 @@ impl Subscription {
 
     /// An event is over: the broker is told, and its lane goes on.
     pub(super) fn finish(&mut self, position: Position, word: Bytes) {
+        let ours = self.is_ours(position);
         if let Some(held) = self.lanes.finish(position) {
             self.pulls[position.durable].lets_go(held.message.length);
-            self.say(held.reply, word);
+            if ours {
+                self.say(held.reply, word);
+            }
         }
+    }
+
+    /// Whether an end may be told to the broker: where there is an order, an end
+    /// of what may be another's by now would let the next one out too early.
+    fn is_ours(&self, position: Position) -> bool {
+        self.terms.subscription.ordering == Ordering::None
+            || !self.lanes.is_lost(position) && self.pulls[position.durable].fence.holds(Moment::now())
     }
 
     /// Counts what is held anew, after the lanes may have let something go.

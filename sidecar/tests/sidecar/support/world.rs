@@ -171,7 +171,11 @@ impl World {
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: ACK_WAIT,
                 max_deliver: -1,
-                max_ack_pending: if shard == Shard::All { 1024 } else { 512 },
+                max_ack_pending: match subscription["ordering"]["policy"].as_str() {
+                    Some("key") => 512,
+                    Some("strict") => 1,
+                    _ => 1024,
+                },
                 ..Durable::default()
             };
             if let Shard::Number(index) = shard {
