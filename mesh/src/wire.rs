@@ -19,6 +19,17 @@ pub const DATA_CONTENT_TYPE_HEADER: &str = "ce-datacontenttype";
 /// The broker's header for the [message id](crate::message_id).
 pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 
+/// The broker's headers of a message that is part of an atomic batch; they stay
+/// in the stored message.
+pub mod batch {
+    /// Which batch, at most 64 characters.
+    pub const ID: &str = "Nats-Batch-Id";
+    /// Which place in it, from 1.
+    pub const SEQUENCE: &str = "Nats-Batch-Sequence";
+    /// On the last message: the batch is whole.
+    pub const COMMIT: &str = "Nats-Batch-Commit";
+}
+
 /// The headers of a dead letter, beside the event's own.
 pub mod dead_letter {
     /// Why: `rejected` or `exhausted` or `malformed`.

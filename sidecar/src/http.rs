@@ -12,7 +12,5 @@ mod status;
 use bytes::Bytes;
 use http_body_util::Full;
 
-pub(crate) use events::TRACE_HEADERS;
-
 /// An answer; all are small and whole.
 pub(crate) type Response = http::Response<Full<Bytes>>;

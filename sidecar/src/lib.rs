@@ -46,7 +46,7 @@ use crate::http::local::Local;
 use crate::http::server::Server;
 use crate::logging::Level;
 use crate::metrics::Metrics;
-use crate::publish::{InFlight, Publisher};
+use crate::publish::{GroupCommit, InFlight, Publisher};
 
 /// Connections to the admin listener: the kubelet's and Prometheus'.
 const ADMIN_CONNECTIONS: usize = 32;
@@ -177,7 +177,7 @@ impl Sidecar {
             message_id_key,
             configuration: configuration.clone(),
             bus: bus.clone(),
-            publisher: publisher.clone(),
+            publisher: GroupCommit::new(publisher.clone(), metrics.clone()),
             in_flight: InFlight::new(
                 limits.publishes,
                 limits.publish_bytes,

@@ -39,6 +39,17 @@ pub(crate) enum Published {
     Refused,
 }
 
+/// How a batch of events that waited together ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Grouped {
+    /// All of it is stored.
+    Stored,
+    /// One of its events was there before: they went one by one.
+    Duplicate,
+    /// It was refused, or its answer was lost: they went one by one.
+    Failed,
+}
+
 /// How an attempt to deliver ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Attempted {
@@ -92,6 +103,11 @@ label_values!(Published {
     StoreFull => "store_full",
     Refused => "refused",
 });
+label_values!(Grouped {
+    Stored => "stored",
+    Duplicate => "duplicate",
+    Failed => "failed",
+});
 label_values!(Attempted {
     Done => "done",
     Rejected => "rejected",
@@ -107,6 +123,11 @@ label_values!(DeadReason {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PublishLabels {
     pub(crate) outcome: Published,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GroupLabels {
+    pub(crate) outcome: Grouped,
 }
 
 /// One subscription.
@@ -151,6 +172,7 @@ pub(crate) struct Metrics {
     pub(crate) bus_errors: Counter,
     pub(crate) generation: Gauge,
     pub(crate) published: Family<PublishLabels, Counter>,
+    pub(crate) publish_batches: Family<GroupLabels, Counter>,
     pub(crate) publish_seconds: Histogram,
     pub(crate) publishes_in_flight: Gauge,
     attempts: Family<AttemptLabels, Counter>,
@@ -175,6 +197,7 @@ impl Metrics {
             bus_errors: Counter::default(),
             generation: Gauge::default(),
             published: Family::default(),
+            publish_batches: Family::default(),
             publish_seconds: seconds(),
             publishes_in_flight: Gauge::default(),
             attempts: Family::default(),
@@ -205,6 +228,11 @@ impl Metrics {
             self.generation.clone(),
         );
         registry.register("publishes", "Events that the service posted, by outcome", self.published.clone());
+        registry.register(
+            "publish_batches",
+            "Batches in which events that waited were stored together, by outcome",
+            self.publish_batches.clone(),
+        );
         registry.register_with_unit(
             "publish_duration",
             "From the whole body of an event to the bus' answer",

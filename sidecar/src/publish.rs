@@ -1,10 +1,21 @@
 //! From an event to the event store: nothing is answered with 200 before the
 //! bus has acknowledged it.
+//!
+//! Events go one by one while few wait. Where an acknowledged event must be on
+//! disk, many that wait are stored sooner together, in one atomic batch:
+//! [`GroupCommit`] decides by what it measures.
 
 mod answer;
+mod batch;
+mod gathering;
+mod group;
 mod in_flight;
+mod outgoing;
+mod pace;
 mod publisher;
 
 pub(crate) use answer::{Outcome, PublishError, Stored};
+pub(crate) use group::GroupCommit;
 pub(crate) use in_flight::{Admitted, InFlight};
+pub(crate) use outgoing::{Outgoing, TRACE_HEADERS};
 pub(crate) use publisher::Publisher;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 use murmur_mesh::wire::{self, FORMAT, FORMAT_HEADER};
 
-use crate::http::TRACE_HEADERS;
+use crate::publish::TRACE_HEADERS;
 
 const SUBSCRIPTION: HeaderName = HeaderName::from_static("murmur-subscription");
 const SEQUENCE: HeaderName = HeaderName::from_static("murmur-sequence");

@@ -1,6 +1,7 @@
 //! `POST /v1/events` and `POST /v1/events/{type}`: publish one event.
 
-use async_nats::HeaderMap as BusHeaders;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -9,7 +10,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use murmur_mesh::event::{Defaults, Draft, Event, InvalidEvent, http_binary, structured};
 use murmur_mesh::name::EventType;
-use murmur_mesh::wire::{self, MESSAGE_ID_HEADER};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -20,13 +20,11 @@ use super::body::{self, BodyError};
 use super::local::Local;
 use super::problem::{Code, FailedEvent, Problem};
 use crate::metrics::{PublishLabels, Published};
-use crate::publish::{Outcome, PublishError, Stored};
+use crate::publish::{Outcome, Outgoing, PublishError, Stored};
 
 /// `ce-id`: the id of the event that an answer is about.
 pub(super) const ID_HEADER: HeaderName = HeaderName::from_static("ce-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// W3C Trace Context, kept beside the event: <https://www.w3.org/TR/trace-context/>.
-pub(crate) const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// A publish that failed, with how it is counted.
 struct Failure(Published, Problem);
@@ -63,9 +61,9 @@ impl Local {
     /// Publishes the event in the request; `path_type` is the path's own type, still encoded.
     pub(super) async fn publish(&self, request: Request<Incoming>, path_type: Option<String>) -> Response {
         let (outcome, response) = match self.try_publish(request, path_type).await {
-            Ok((event, stored)) => {
+            Ok((outgoing, stored)) => {
                 let outcome = if stored.duplicate { Published::Duplicate } else { Published::Stored };
-                (outcome, success(&event, stored))
+                (outcome, success(outgoing.event(), stored))
             }
             Err(Failure(outcome, problem)) => (outcome, problem.response()),
         };
@@ -77,7 +75,7 @@ impl Local {
         &self,
         request: Request<Incoming>,
         path_type: Option<String>,
-    ) -> Result<(Event, Stored), Failure> {
+    ) -> Result<(Arc<Outgoing>, Stored), Failure> {
         let (parts, incoming) = request.into_parts();
         let largest = self.largest_body();
         let announced = body::announced(&incoming);
@@ -107,31 +105,15 @@ impl Local {
             );
             return Err(Failure(Published::Forbidden, Problem::new(Code::TypeNotPublished, detail)));
         }
+        let key = &self.message_id_key;
+        let outgoing = Arc::new(Outgoing::new(event, &self.service, key, &parts.headers, Some(room)));
         let started = Instant::now();
-        let result = self.store(&event, &parts.headers).await;
+        let result = self.publisher.publish(&outgoing).await;
         self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
         match result {
-            Ok(stored) => Ok((event, stored)),
-            Err(error) => Err(failed(&error, &event)),
+            Ok(stored) => Ok((outgoing, stored)),
+            Err(error) => Err(failed(&error, outgoing.event())),
         }
-    }
-
-    async fn store(&self, event: &Event, request: &HeaderMap) -> Result<Stored, PublishError> {
-        let message_id = self.message_id_key.message_id(&self.service, event.source(), event.id());
-        let headers = || {
-            let mut headers = BusHeaders::new();
-            headers.insert(MESSAGE_ID_HEADER, message_id.as_str());
-            for (name, value) in wire::headers(event) {
-                headers.insert(name.as_ref(), value.as_ref());
-            }
-            for name in TRACE_HEADERS {
-                if let Some(value) = request.get(name).and_then(|value| value.to_str().ok()) {
-                    headers.insert(name, value);
-                }
-            }
-            headers
-        };
-        self.publisher.publish(event.subject(&self.service), headers, event.data()).await
     }
 }
 

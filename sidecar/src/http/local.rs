@@ -20,7 +20,7 @@ use crate::bus::Bus;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::publish::{InFlight, Publisher};
+use crate::publish::{GroupCommit, InFlight};
 
 /// The smallest limit on a body, however small the bus' own is.
 const SMALLEST_LIMIT: usize = 1 << 10;
@@ -33,7 +33,7 @@ pub(crate) struct Local {
     pub(crate) message_id_key: MessageIdKey,
     pub(crate) configuration: watch::Receiver<Arc<SidecarConfig>>,
     pub(crate) bus: Bus,
-    pub(crate) publisher: Publisher,
+    pub(crate) publisher: Arc<GroupCommit>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,

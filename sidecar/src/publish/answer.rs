@@ -12,6 +12,27 @@ pub(crate) struct Stored {
     pub(crate) duplicate: bool,
 }
 
+/// A batch is stored, all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The sequence of its last message.
+    last: u64,
+    /// How many messages; their sequences follow one another.
+    count: u64,
+}
+
+impl Committed {
+    /// Where each of `members` events is, in their order; nothing when the
+    /// broker has counted another number of them.
+    pub(crate) fn members(self, members: usize) -> Option<impl ExactSizeIterator<Item = Stored>> {
+        if u64::try_from(members) != Ok(self.count) {
+            return None;
+        }
+        let first = (self.last + 1).checked_sub(self.count)?;
+        Some((0..members).map(move |index| Stored { sequence: first + index as u64, duplicate: false }))
+    }
+}
+
 /// What a failed publish left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -80,6 +101,7 @@ const STORE_FAILED: u32 = 10077;
 const HEADER_EXCEEDS_MAXIMUM: u32 = 10097;
 const WRONG_LAST_SEQUENCE: u32 = 10071;
 const WRONG_LAST_SEQUENCE_CONSTANT: u32 = 10164;
+const DUPLICATE_IN_BATCH: u32 = 10201;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -87,6 +109,8 @@ struct Answer {
     seq: u64,
     #[serde(default)]
     duplicate: bool,
+    #[serde(default)]
+    count: u64,
     error: Option<ApiError>,
 }
 
@@ -98,19 +122,30 @@ struct ApiError {
     description: String,
 }
 
-/// Reads the bus' answer.
+/// Reads the bus' answer to one message.
 pub(crate) fn read(message: &Message) -> Result<Stored, PublishError> {
+    let answer = parse(message)?;
+    Ok(Stored { sequence: answer.seq, duplicate: answer.duplicate })
+}
+
+/// Reads the bus' answer to the last message of a batch.
+pub(crate) fn read_commit(message: &Message) -> Result<Committed, PublishError> {
+    let answer = parse(message)?;
+    Ok(Committed { last: answer.seq, count: answer.count })
+}
+
+fn parse(message: &Message) -> Result<Answer, PublishError> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(PublishError::NoStore);
     }
-    parse(&message.payload)
+    parse_json(&message.payload)
 }
 
-fn parse(json: &[u8]) -> Result<Stored, PublishError> {
-    let answer: Answer =
+fn parse_json(json: &[u8]) -> Result<Answer, PublishError> {
+    let mut answer: Answer =
         serde_json::from_slice(json).map_err(|error| PublishError::Unreadable(error.to_string()))?;
-    match answer.error {
-        None => Ok(Stored { sequence: answer.seq, duplicate: answer.duplicate }),
+    match answer.error.take() {
+        None => Ok(answer),
         Some(ApiError { err_code, description }) => Err(match err_code {
             ACCOUNT_RESOURCES_EXCEEDED
             | INSUFFICIENT_RESOURCES
@@ -128,6 +163,11 @@ impl PublishError {
     pub(crate) fn is_already_there(&self) -> bool {
         matches!(self, Self::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT, .. })
     }
+
+    /// Whether a batch was refused, whole, because one of its events is stored already.
+    pub(crate) fn is_duplicate_in_batch(&self) -> bool {
+        matches!(self, Self::Refused { code: DUPLICATE_IN_BATCH, .. })
+    }
 }
 
 #[cfg(test)]
@@ -138,15 +178,25 @@ mod tests {
         let json = format!(
             r#"{{"error":{{"code":503,"err_code":{code},"description":"{description}"}},"stream":"EVENTS","seq":0}}"#
         );
-        parse(json.as_bytes()).unwrap_err()
+        parse_json(json.as_bytes()).map(|_| ()).unwrap_err()
     }
 
     #[test]
     fn an_acknowledgement_says_where_the_event_is() {
-        let stored = parse(br#"{"stream":"EVENTS","seq":7}"#).unwrap();
-        assert_eq!(stored, Stored { sequence: 7, duplicate: false });
-        let again = parse(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#).unwrap();
+        let stored = parse_json(br#"{"stream":"EVENTS","seq":7}"#).unwrap();
+        assert_eq!((stored.seq, stored.duplicate), (7, false));
+        let again = parse_json(br#"{"stream":"EVENTS","seq":7,"duplicate":true}"#).unwrap();
         assert!(again.duplicate);
+    }
+
+    #[test]
+    fn the_places_of_a_batchs_members_end_at_the_last_and_need_the_right_count() {
+        let committed = Committed { last: 9, count: 3 };
+        let sequences =
+            |members| Some(committed.members(members)?.map(|stored| stored.sequence).collect::<Vec<_>>());
+        assert_eq!(sequences(3), Some(vec![7, 8, 9]));
+        assert_eq!(sequences(2), None);
+        assert!(Committed { last: 1, count: 3 }.members(3).is_none());
     }
 
     #[test]

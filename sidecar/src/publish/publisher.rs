@@ -13,7 +13,7 @@ use crate::bus::Bus;
 /// Publishes and waits; clones share the connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
-    bus: Bus,
+    pub(super) bus: Bus,
     timeout: Duration,
     grace: Duration,
 }
@@ -33,8 +33,28 @@ impl Publisher {
         headers: impl Fn() -> HeaderMap,
         payload: &Bytes,
     ) -> Result<Stored, PublishError> {
-        let deadline = Instant::now() + self.timeout;
-        let subject = Subject::from(subject);
+        self.publish_before(self.deadline(), subject, headers, payload).await
+    }
+
+    /// When a publish that begins now is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Half the way to the [deadline](Self::deadline).
+    pub(super) fn half_deadline(&self) -> Instant {
+        Instant::now() + self.timeout / 2
+    }
+
+    /// Publishes, as [`Publisher::publish`], with what is left of the time.
+    pub(super) async fn publish_before(
+        &self,
+        deadline: Instant,
+        subject: impl Into<Subject>,
+        headers: impl Fn() -> HeaderMap,
+        payload: &Bytes,
+    ) -> Result<Stored, PublishError> {
+        let subject = subject.into();
         let mut sent = false;
         match timeout_at(deadline, self.until_stored(subject, headers, payload, &mut sent)).await {
             Ok(result) => result,

@@ -7,6 +7,7 @@ mod admin;
 mod configuration;
 mod delivery;
 mod failures;
+mod group_commit;
 mod identity;
 mod order;
 mod process;

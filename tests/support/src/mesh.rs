@@ -47,6 +47,7 @@ pub async fn streams(context: &jetstream::Context, max_bytes: i64) -> Result<()>
                 duplicate_window: Duration::from_secs(600),
                 max_bytes,
                 allow_direct: name == stream::CONFIG,
+                allow_atomic_publish: name == stream::EVENTS,
                 ..Config::default()
             })
             .await?;

@@ -35,6 +35,8 @@ pub(crate) fn key() -> MessageIdKey {
 /// What a test changes of the usual world.
 pub(crate) struct Setup {
     pub(crate) broker: String,
+    /// JetStream's own settings of the broker.
+    pub(crate) jetstream: &'static str,
     pub(crate) user: Option<(String, String)>,
     pub(crate) administrator: Option<(String, String)>,
     pub(crate) publishes: Vec<&'static str>,
@@ -48,6 +50,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             broker: String::new(),
+            jetstream: "",
             user: None,
             administrator: None,
             publishes: vec!["T", "com.example.größe"],
@@ -88,7 +91,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(setup: Setup) -> Self {
-        let broker = Broker::start("", &setup.broker).await.unwrap();
+        let broker = Broker::start(setup.jetstream, &setup.broker).await.unwrap();
         let url = match &setup.administrator {
             Some((user, password)) => broker.url_as(user, password),
             None => broker.url(),
@@ -150,6 +153,7 @@ impl World {
                 discard: if name == stream::CONFIG { DiscardPolicy::Old } else { DiscardPolicy::New },
                 max_messages_per_subject: if name == stream::CONFIG { 1 } else { -1 },
                 allow_direct: true,
+                allow_atomic_publish: name == stream::EVENTS,
                 ..Stream::default()
             };
             self.js.create_stream(config).await.unwrap();

@@ -1,0 +1,173 @@
+//! Group commit: publishes alone while few wait, together when many do and it
+//! is quicker so.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{PublishError, Stored};
+use super::gathering::{Gathering, Next};
+use super::{Outgoing, Publisher};
+use crate::metrics::{GroupLabels, Grouped, Metrics};
+
+/// Publishes events, alone or together.
+#[derive(Debug)]
+pub(crate) struct GroupCommit {
+    publisher: Publisher,
+    gathering: Mutex<Gathering<Waiting>>,
+    metrics: Arc<Metrics>,
+}
+
+/// An event that waits for others.
+#[derive(Debug)]
+struct Waiting {
+    event: Arc<Outgoing>,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// What the wait led to.
+#[derive(Debug)]
+enum Turn {
+    /// It is stored, with others.
+    Stored(Stored),
+    /// It goes alone now.
+    Alone(Single),
+}
+
+/// A single that is under way; dropping it lets those go who waited for it.
+#[derive(Debug)]
+struct Single {
+    group: Arc<GroupCommit>,
+    in_flight: usize,
+    sent: Instant,
+    took: Option<Duration>,
+}
+
+impl GroupCommit {
+    /// Group commit over `publisher`.
+    pub(crate) fn new(publisher: Publisher, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { publisher, gathering: Mutex::default(), metrics })
+    }
+
+    /// Stores the event, in whatever company.
+    pub(crate) async fn publish(self: &Arc<Self>, event: &Arc<Outgoing>) -> Result<Stored, PublishError> {
+        let deadline = self.publisher.deadline();
+        let mut single = match self.enter(event) {
+            Ok(single) => single,
+            Err(turn) => match timeout_at(deadline, turn).await {
+                Ok(Ok(Turn::Stored(stored))) => return Ok(stored),
+                Ok(Ok(Turn::Alone(single))) => single,
+                // Its batch was given up with the process, or has not been answered: it may be stored.
+                Ok(Err(_)) => return Err(PublishError::Lost),
+                Err(_) => return Err(PublishError::TimedOut),
+            },
+        };
+        let (subject, headers) = (event.subject(), || event.headers());
+        let stored = self.publisher.publish_before(deadline, subject, headers, event.payload()).await?;
+        single.took = Some(single.sent.elapsed());
+        Ok(stored)
+    }
+
+    /// Goes alone, or waits for its turn.
+    fn enter(self: &Arc<Self>, event: &Arc<Outgoing>) -> Result<Single, oneshot::Receiver<Turn>> {
+        let now = Instant::now();
+        let mut gathering = self.lock();
+        if let Some(in_flight) = gathering.enter(now) {
+            return Ok(self.single(in_flight, now));
+        }
+        let (turn, receiver) = oneshot::channel();
+        gathering.wait(Waiting { event: event.clone(), turn }, event.weight());
+        drop(gathering);
+        self.go_on();
+        Err(receiver)
+    }
+
+    fn single(self: &Arc<Self>, in_flight: usize, sent: Instant) -> Single {
+        Single { group: self.clone(), in_flight, sent, took: None }
+    }
+
+    /// Lets go whoever may, now that something has changed.
+    fn go_on(self: &Arc<Self>) {
+        loop {
+            let now = Instant::now();
+            let next = self.lock().next(now);
+            match next {
+                Next::Nobody => return,
+                Next::Alone(members, first) => self.alone(members, first, now),
+                Next::Together(members) => {
+                    let group = self.clone();
+                    tokio::spawn(async move { group.together(members).await });
+                }
+            }
+        }
+    }
+
+    fn alone(self: &Arc<Self>, members: Vec<Waiting>, first: usize, now: Instant) {
+        for (in_flight, one) in (first..).zip(members) {
+            // Whoever does not wait any more gives its place back at once.
+            let _ = one.turn.send(Turn::Alone(self.single(in_flight, now)));
+        }
+    }
+
+    async fn together(self: &Arc<Self>, mut members: Vec<Waiting>) {
+        // Half of the time for the batch: what is left is for going alone after all.
+        let (began, deadline) = (Instant::now(), self.publisher.half_deadline());
+        members.retain(|one| !one.turn.is_closed());
+        if members.is_empty() {
+            self.not_together(members, false, began);
+            return self.go_on();
+        }
+        let events = members.iter().map(|one| &*one.event);
+        let result = self.publisher.publish_batch(events, deadline).await;
+        let now = Instant::now();
+        match result.map(|committed| committed.members(members.len())) {
+            Ok(Some(places)) => {
+                self.count(Grouped::Stored);
+                self.lock().batch_stored(members.len(), now - began, now);
+                for (one, stored) in members.into_iter().zip(places) {
+                    let _ = one.turn.send(Turn::Stored(stored));
+                }
+            }
+            // Which of its events was stored before is not said, nor, when the answer is lost,
+            // whether all are by now: alone, each gets its own true answer under its message id.
+            Err(error) if error.is_duplicate_in_batch() => {
+                self.count(Grouped::Duplicate);
+                self.not_together(members, false, now);
+            }
+            Ok(None) => self.not_together(members, true, now),
+            Err(error) => {
+                tracing::debug!(%error, events = members.len(), "a batch was not stored: its events go one by one");
+                self.count(Grouped::Failed);
+                self.not_together(members, true, now);
+            }
+        }
+        self.go_on();
+        let expected_until = self.lock().expected_until();
+        if let Some(until) = expected_until {
+            tokio::time::sleep_until(until).await;
+            self.go_on();
+        }
+    }
+
+    fn not_together(self: &Arc<Self>, members: Vec<Waiting>, refused: bool, now: Instant) {
+        let first = self.lock().batch_failed(members.len(), refused, now);
+        self.alone(members, first, now);
+    }
+
+    fn count(&self, outcome: Grouped) {
+        self.metrics.publish_batches.get_or_create(&GroupLabels { outcome }).inc();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathering<Waiting>> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Single {
+    fn drop(&mut self) {
+        self.group.lock().single_ended(self.in_flight, self.took, Instant::now());
+        self.group.go_on();
+    }
+}

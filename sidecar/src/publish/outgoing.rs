@@ -1,0 +1,79 @@
+//! An event on its way to the store.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use http::HeaderValue;
+use murmur_mesh::event::Event;
+use murmur_mesh::message_id::MessageIdKey;
+use murmur_mesh::name::ServiceName;
+use murmur_mesh::wire::{self, MESSAGE_ID_HEADER};
+
+use super::Admitted;
+
+/// W3C Trace Context, kept beside the event: <https://www.w3.org/TR/trace-context/>.
+pub(crate) const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+/// What a message weighs beside its data: headers, subject, places in queues.
+const OVERHEAD: usize = 1 << 10;
+
+/// An event, and all that its message on the bus is made of.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    event: Event,
+    subject: String,
+    message_id: String,
+    /// The values of [`TRACE_HEADERS`].
+    trace: [Option<HeaderValue>; 2],
+    /// Its share of what may be in flight, given back when nobody needs it any more.
+    _room: Option<Admitted>,
+}
+
+impl Outgoing {
+    /// The event as `service` publishes it, with the trace of the request that brought it.
+    pub(crate) fn new(
+        event: Event,
+        service: &ServiceName,
+        key: &MessageIdKey,
+        request: &http::HeaderMap,
+        room: Option<Admitted>,
+    ) -> Self {
+        let subject = event.subject(service);
+        let message_id = key.message_id(service, event.source(), event.id());
+        let trace = TRACE_HEADERS.map(|name| request.get(name).cloned());
+        Self { event, subject, message_id, trace, _room: room }
+    }
+
+    /// The event.
+    pub(crate) fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Where it is stored.
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The headers of its message, made anew each time that it is sent.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(MESSAGE_ID_HEADER, self.message_id.as_str());
+        for (name, value) in wire::headers(&self.event) {
+            headers.insert(name.as_ref(), value.as_ref());
+        }
+        for (name, value) in TRACE_HEADERS.iter().zip(&self.trace) {
+            if let Some(value) = value.as_ref().and_then(|value| value.to_str().ok()) {
+                headers.insert(*name, value);
+            }
+        }
+        headers
+    }
+
+    /// Its data.
+    pub(crate) fn payload(&self) -> &Bytes {
+        self.event.data()
+    }
+
+    /// About how many bytes its message has.
+    pub(crate) fn weight(&self) -> usize {
+        self.payload().len() + OVERHEAD
+    }
+}
