@@ -79,13 +79,18 @@ pub(crate) fn resource_amounts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A fragment of a pod template, taken as it is.
+/// An object that is taken as it is: a fragment of a pod template, a JSON Schema.
 pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,
         "x-kubernetes-map-type": "atomic",
     })
+}
+
+/// A moment, as RFC 3339 writes it.
+pub(crate) fn date_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time", "maxLength": 64})
 }
 
 /// `status.conditions`: the schema of meta/v1 Condition with its bounds.

@@ -13,10 +13,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::duration::GatewayDuration;
 use crate::embedded;
 use crate::quantity::StorageQuantity;
 
-/// A service: its image, its pods, its data and the events that it may publish.
+/// A service: its image, its pods, its data and its place in the mesh.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "murmur.dev",
@@ -133,6 +134,22 @@ pub struct MicroserviceSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub publishes: Vec<Publication>,
+    /// The queries that the service answers, each by an HTTP POST.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["query".into()]))]
+    pub answers: Vec<Answer>,
+    /// The queries that the service may ask: every Microservice of the namespace that answers one
+    /// is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["query".into()]))]
+    pub asks: Vec<Ask>,
+    /// The Microservices of the namespace that the service may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub calls: Vec<Call>,
     /// Peers outside the namespace, or an ingress controller or Prometheus inside it, that may
     /// reach the service's port and the sidecar's metrics. Pods of the same namespace always reach
     /// the service's port.
@@ -274,6 +291,53 @@ pub struct Publication {
     #[serde(rename = "type")]
     #[schemars(schema_with = "crate::subscription::event_type")]
     pub event_type: String,
+    /// The JSON Schema that the data of such an event must meet; anything else is refused with 422.
+    /// At most 32 KiB, of draft 2020-12 unless $schema names another one. A $ref leads to a place in
+    /// the schema itself: nothing is fetched. If left out, the data may be anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::free_form")]
+    pub schema: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A query that the service answers.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The type of the query, such as UserProductQuery.
+    #[schemars(schema_with = "crate::subscription::event_type")]
+    pub query: String,
+    /// The path of the POST, which starts with /.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    pub path: String,
+    /// The port of the POST; the service's port if left out. A port of its own is closed to other
+    /// pods, so that nobody can ask past the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = ("self != 3600 && self != 3601", "the ports 3600 and 3601 are the sidecar's: choose another"))]
+    pub port: Option<i32>,
+}
+
+/// A query that the service may ask.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The type of the query, such as UserProductQuery.
+    #[schemars(schema_with = "crate::subscription::event_type")]
+    pub query: String,
+}
+
+/// A Microservice that the service may call.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The name of the Microservice. It may be made later.
+    #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// How long a call may take unless the caller says otherwise, up to 1h.
+    #[serde(default = "ten_seconds")]
+    #[x_kube(validation = ("duration(self) > duration('0s') && duration(self) <= duration('1h')", "timeout must be more than 0s and at most 1h"))]
+    pub timeout: GatewayDuration,
+}
+
+fn ten_seconds() -> GatewayDuration {
+    "10s".into()
 }
 
 /// Settings of the sidecar.

@@ -37,6 +37,9 @@ use crate::embedded;
         .message("the name must be at most 52 characters long")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.deliver.batch) || self.ordering.policy != 'Strict'")
+    .message("with the ordering Strict one event at a time is delivered: leave batch out")
+    .field_path(".deliver.batch"))]
 pub struct EventSubscriptionSpec {
     /// The Microservice, in the same namespace, that receives the events. It cannot change.
     #[x_kube(validation = ("self == oldSelf", "microserviceRef cannot change: make a new EventSubscription"))]
@@ -46,6 +49,9 @@ pub struct EventSubscriptionSpec {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into(), "from".into()]))]
     pub events: Vec<EventSelector>,
+    /// Which of those events are delivered; all of them if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// Where in the history of events the subscription starts. It is read once and cannot change.
     #[serde(default)]
     #[x_kube(validation = ("self == oldSelf", "start cannot change: make a new EventSubscription"))]
@@ -66,6 +72,9 @@ pub struct EventSubscriptionSpec {
     /// What happens to an event that was rejected or used up its attempts.
     #[serde(default)]
     pub dead_letter: DeadLetter,
+    /// Whether delivery rests. Events wait meanwhile, and none is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
 }
 
 /// A Microservice in the same namespace.
@@ -107,18 +116,37 @@ pub(crate) fn event_type(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Which events are delivered. What it is false for is passed over.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// An expression in CEL, the language of Kubernetes' own rules, over the event, such as
+    /// event.data.price > 10.0. The event has its CloudEvents attributes, as in event.type, and
+    /// event.data when its data is JSON. Whole numbers are int, others double. A field that an event
+    /// lacks makes it false.
+    #[schemars(length(min = 1, max = 2048))]
+    pub cel: String,
+}
+
 /// Where a subscription starts.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-#[x_kube(validation = ("has(self.sequence) == (self.policy == 'Sequence')", "sequence must be set with the policy Sequence and only then"))]
+#[x_kube(
+    validation = ("has(self.sequence) == (self.policy == 'Sequence')", "sequence must be set with the policy Sequence and only then"),
+    validation = ("has(self.time) == (self.policy == 'Time')", "time must be set with the policy Time and only then")
+)]
 pub struct Start {
     /// All: with the first event that is stored. New: with the first event that is published after
-    /// the subscription was made. Sequence: with the event at `sequence`.
+    /// the subscription was made. Sequence: with the event at `sequence`. Time: with the first event
+    /// that was stored at `time` or later.
     #[serde(default)]
     pub policy: StartPolicy,
     /// The first sequence number in the event store, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub sequence: Option<i64>,
+    /// A time such as 2026-11-21T10:00:00Z (RFC 3339). One that is still to come is as good as now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::date_time")]
+    pub time: Option<String>,
 }
 
 /// Where a subscription starts.
@@ -131,6 +159,8 @@ pub enum StartPolicy {
     New,
     /// With a given sequence number.
     Sequence,
+    /// With a given time.
+    Time,
 }
 
 /// In which order events are delivered.
@@ -138,7 +168,9 @@ pub enum StartPolicy {
 #[x_kube(validation = ("!has(self.shards) || self.policy == 'Key'", "shards go with the policy Key only"))]
 pub struct Ordering {
     /// Key: events of one key (partitionkey, else id) one after another, in the order in which they
-    /// were stored. None: in no order, each event on its own.
+    /// were stored. None: in no order, each event on its own. Strict: all events in the order in
+    /// which they were stored, one after another; one that fails holds up all that follow until it is
+    /// done or a dead letter.
     #[serde(default)]
     pub policy: OrderingPolicy,
     /// Among how many shards the keys are divided, and so how many pods at most share the events:
@@ -158,10 +190,13 @@ pub enum OrderingPolicy {
     Key,
     /// In no order.
     None,
+    /// In the order of the event store.
+    Strict,
 }
 
 /// Where and how events are delivered.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct Deliver {
     /// The path of the POST, which starts with /.
     #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
@@ -176,10 +211,40 @@ pub struct Deliver {
     #[serde(default = "thirty_seconds")]
     #[x_kube(validation = ("duration(self) > duration('0s') && duration(self) <= duration('1h')", "timeout must be more than 0s and at most 1h"))]
     pub timeout: GatewayDuration,
-    /// How many events are with the service at once, per pod.
+    /// How many events are with the service at once, per pod; with batch, how many batches.
     #[serde(default = "sixteen")]
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: i32,
+    /// Several events in one POST, in CloudEvents' batch mode; one event each if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+    /// How many events a second the service receives at most, over all its pods; as many as it
+    /// takes if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_per_second: Option<i32>,
+}
+
+/// Deliveries of several events at once.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// How many events at most.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 1, max = 500))]
+    pub max_events: i32,
+    /// How long an event waits for others, up to 10s.
+    #[serde(default = "fifty_milliseconds")]
+    #[x_kube(validation = ("duration(self) <= duration('10s')", "maxWait must be at most 10s"))]
+    pub max_wait: GatewayDuration,
+}
+
+fn hundred() -> i32 {
+    100
+}
+
+fn fifty_milliseconds() -> GatewayDuration {
+    "50ms".into()
 }
 
 fn thirty_seconds() -> GatewayDuration {

@@ -6,10 +6,12 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use murmur_crds::{EventSubscription, Mesh, Microservice};
 use murmur_plan::Invalid;
+use murmur_plan::microservice::Neighbours;
 use serde_json::Value;
 
 use crate::bus::{self, Meshes};
 use crate::cluster::{Applier, Backoff, Cache, StatusWriter};
+use crate::controllers::Offers;
 use crate::error::Error;
 use crate::mesh;
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub struct Context {
     pub meshes: Meshes,
     /// Failures in a row.
     pub backoff: Backoff,
+    /// What each service offered when it was seen last.
+    pub offers: Offers,
 }
 
 impl Context {
@@ -55,6 +59,13 @@ impl Context {
         });
         found.sort_by_key(|subscription| subscription.name_any());
         found
+    }
+
+    /// What the services of a mesh offer each other.
+    pub fn neighbours(&self, namespace: &str) -> Neighbours {
+        let services =
+            self.microservices.state_filter(|service| service.namespace().as_deref() == Some(namespace));
+        Neighbours::of(services.iter().map(AsRef::as_ref))
     }
 
     /// The streams that a mesh should have.

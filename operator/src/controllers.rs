@@ -1,6 +1,7 @@
 //! Wires the kinds to what wakes them, and runs them until told to stop.
 
 mod control;
+mod offers;
 mod wake;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::control::control;
+pub use self::offers::Offers;
 use self::wake::{hear, mesh_seen, microservice_seen, subscription_seen};
 use crate::bus::{Meshes, Sweep, SystemConnection};
 use crate::cluster::{Applier, Backoff, Cache, Events, Queue, StatusWriter, queue, store, watch};
@@ -79,6 +81,7 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         applier: Applier::new(client.clone(), cache.clone(), metrics.clone()),
         status: StatusWriter::new(client.clone(), events, metrics.clone()),
         backoff: Backoff::default(),
+        offers: Offers::default(),
         client: client.clone(),
         settings,
         metrics,

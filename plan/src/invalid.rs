@@ -1,8 +1,11 @@
 //! What cannot be planned, although the API server took it.
 
-use murmur_crds::duration::InvalidDuration;
+use std::time::Duration;
+
+use murmur_crds::duration::{GatewayDuration, InvalidDuration};
 use murmur_crds::quantity::InvalidQuantity;
 use murmur_mesh::name::InvalidName;
+use murmur_mesh::schema::InvalidSchema;
 
 /// Why a resource cannot be planned. The variant is the reason of the condition
 /// and of the Kubernetes event; the text says what to change.
@@ -54,6 +57,14 @@ pub enum Invalid {
         /// What is allowed.
         rule: &'static str,
     },
+    /// The schema of an event's data does not compile.
+    #[error("{field}: {error}")]
+    InvalidSchema {
+        /// Where it stands.
+        field: String,
+        /// What is wrong.
+        error: InvalidSchema,
+    },
     /// podOverrides do not fit a pod template.
     #[error("spec.podOverrides: {0}")]
     InvalidPodOverrides(String),
@@ -68,6 +79,7 @@ impl Invalid {
             Self::RequestAboveLimit { .. } => "RequestAboveLimit",
             Self::InvalidDuration { .. } => "InvalidDuration",
             Self::InvalidValue { .. } => "InvalidValue",
+            Self::InvalidSchema { .. } => "InvalidSchema",
             Self::InvalidPodOverrides(_) => "InvalidPodOverrides",
         }
     }
@@ -93,6 +105,23 @@ pub(crate) fn port(field: &str, number: i32) -> Result<u16, Invalid> {
             value: number.to_string(),
             rule: "a port is a number from 1 to 65535 other than 3600 and 3601",
         })
+}
+
+/// A path on loopback.
+pub(crate) fn path(field: &str, path: &str) -> Result<String, Invalid> {
+    if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(path.to_owned());
+    }
+    Err(Invalid::InvalidValue {
+        field: field.to_owned(),
+        value: format!("{path:?}"),
+        rule: "a path starts with / and has no spaces; percent-encode what is not ASCII",
+    })
+}
+
+/// A duration.
+pub(crate) fn duration(field: &str, text: &GatewayDuration) -> Result<Duration, Invalid> {
+    text.parse().map_err(|error| Invalid::InvalidDuration { field: field.to_owned(), error })
 }
 
 /// A number in a range.

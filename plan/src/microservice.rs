@@ -4,9 +4,11 @@
 mod claim;
 mod config;
 mod deployment;
+mod neighbours;
 mod network;
 mod pod;
 mod sidecar;
+mod talks;
 mod validate;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
@@ -16,6 +18,8 @@ use murmur_mesh::config::SidecarConfig;
 use std::collections::BTreeMap;
 
 pub use config::config;
+pub use neighbours::{Neighbours, Offer, concerns};
+pub use talks::Call;
 pub use validate::{Storage, ValidMicroservice, validate};
 
 use crate::invalid::Invalid;

@@ -7,7 +7,7 @@ use murmur_mesh::durable::DurableName;
 use murmur_mesh::message_id::MessageIdKey;
 use murmur_mesh::subject;
 
-use crate::microservice::ValidMicroservice;
+use crate::microservice::{Neighbours, ValidMicroservice};
 use crate::subscription::ValidSubscription;
 
 pub use people::of_person;
@@ -24,11 +24,15 @@ pub struct Permissions {
 /// The permissions of a service with the subscriptions that name it.
 ///
 /// Publish: events of its own declared types, requests and acknowledgements of
-/// its own durables, its own dead letters and reports. Subscribe: its own
-/// configuration and its own inbox, which nobody can guess.
+/// its own durables, its own dead letters and reports, the queries that it asks
+/// (to each service that answers them), and answers if it gives any. Subscribe:
+/// its own configuration, its pods' reports, its own inbox, which nobody can
+/// guess, the queries that it answers (in the queue group of its name alone) and
+/// the answers to those that it asks.
 pub fn of(
     service: &ValidMicroservice,
     subscriptions: &[ValidSubscription],
+    neighbours: &Neighbours,
     key: &MessageIdKey,
 ) -> Permissions {
     let name = &service.name;
@@ -40,9 +44,22 @@ pub fn of(
             publish.extend(subject::durable_permissions(&DurableName::new(&subscription.name, shard, None)));
         }
     }
+    for query in &service.asks {
+        publish.extend(neighbours.answering(query).iter().map(|asked| subject::query(asked, query)));
+    }
+    if !service.answers.is_empty() {
+        publish.push(subject::ALL_ANSWERS.to_owned());
+    }
     publish.sort_unstable();
     publish.dedup();
-    let mut subscribe = vec![subject::config(name), format!("{}.>", key.inbox_prefix())];
+
+    let mut subscribe =
+        vec![subject::config(name), subject::report_permission(name), format!("{}.>", key.inbox_prefix())];
+    // NATS writes a subject that may only be heard in a queue group with the group behind a space.
+    subscribe.extend(service.answers.iter().map(|it| format!("{} {name}", subject::query(name, &it.query))));
+    if !service.asks.is_empty() {
+        subscribe.push(format!("{}.>", subject::answers(name)));
+    }
     subscribe.sort_unstable();
     Permissions { publish, subscribe }
 }

@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use murmur_crds::Microservice;
-use murmur_plan::microservice::{self, BusSecrets, Input};
+use murmur_plan::microservice::{self, BusSecrets, Input, Neighbours};
 use murmur_plan::settings::EventStoreDefaults;
 use murmur_plan::{Object, Settings, labels};
 use murmur_test_apiserver::TestApiServer;
@@ -23,7 +23,7 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
     resource.metadata.namespace = Some(NAMESPACE.into());
     resource.metadata.uid = Some("0e8d5d0c-6a4e-4f0e-9a55-0d3a3a1b0c11".into());
     let service = microservice::validate(&resource).unwrap();
-    let config = microservice::config(&service, &[], None, None);
+    let config = microservice::config(&service, &[], &Neighbours::default(), None, None);
     let settings = Settings {
         sidecar_image: "murmur/sidecar:dev".into(),
         bus_url: "nats://nats:4222".into(),

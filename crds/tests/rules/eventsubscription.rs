@@ -18,6 +18,7 @@ pub(crate) async fn rules(client: &Client) {
     events(&kind).await;
     unions(&kind).await;
     delivery(&kind).await;
+    options(&kind).await;
     immutable(&kind).await;
 }
 
@@ -84,6 +85,15 @@ async fn unions(kind: &Kind) {
     kind.refuses(json!({"start": {"sequence": 1}}), needed).await;
     kind.refuses(json!({"start": {"policy": "Sequence", "sequence": 0}}), "spec.start.sequence").await;
     kind.refuses(json!({"start": {"policy": "Yesterday"}}), "Unsupported value: \"Yesterday\"").await;
+    for time in ["2026-11-21T10:00:00Z", "2026-11-21T10:00:00.5+01:00"] {
+        kind.takes(json!({"start": {"policy": "Time", "time": time}})).await;
+    }
+    let needed = "time must be set with the policy Time and only then";
+    kind.refuses(json!({"start": {"policy": "Time"}}), needed).await;
+    kind.refuses(json!({"start": {"time": "2026-11-21T10:00:00Z"}}), needed).await;
+    for bad in ["yesterday", "2026-11-21", "10:00"] {
+        kind.refuses(json!({"start": {"policy": "Time", "time": bad}}), "spec.start.time").await;
+    }
 
     for shards in [1, 2, 4, 8, 16, 32, 64] {
         kind.takes(json!({"ordering": {"policy": "Key", "shards": shards}})).await;
@@ -94,7 +104,18 @@ async fn unions(kind: &Kind) {
     kind.refuses(json!({"ordering": {"shards": 65}}), "spec.ordering.shards").await;
     kind.refuses(json!({"ordering": {"policy": "None", "shards": 4}}), "shards go with the policy Key only")
         .await;
-    kind.refuses(json!({"ordering": {"policy": "Strict"}}), "Unsupported value: \"Strict\"").await;
+    kind.takes(json!({"ordering": {"policy": "Strict"}})).await;
+    kind.refuses(
+        json!({"ordering": {"policy": "Strict", "shards": 1}}),
+        "shards go with the policy Key only",
+    )
+    .await;
+    kind.refuses(
+        json!({"ordering": {"policy": "Strict"}, "deliver": {"batch": {}}}),
+        "with the ordering Strict one event at a time is delivered",
+    )
+    .await;
+    kind.refuses(json!({"ordering": {"policy": "Random"}}), "Unsupported value: \"Random\"").await;
     kind.takes(json!({"deadLetter": {"policy": "Discard"}})).await;
     kind.refuses(json!({"deadLetter": {"policy": "Burn"}}), "Unsupported value: \"Burn\"").await;
 }
@@ -130,12 +151,38 @@ async fn delivery(kind: &Kind) {
         .await;
 }
 
+async fn options(kind: &Kind) {
+    kind.takes(json!({"filter": {"cel": "event.data.price > 10.0"}})).await;
+    kind.refuses(json!({"filter": {}}), "spec.filter.cel: Required value").await;
+    kind.refuses(json!({"filter": {"cel": ""}}), "spec.filter.cel").await;
+    kind.refuses(json!({"filter": {"cel": "x".repeat(2049)}}), "spec.filter.cel").await;
+    let made = kind.create("example", &json!({"deliver": {"batch": {}}})).await.unwrap();
+    assert_eq!(made.data["spec"]["deliver"]["batch"], json!({"maxEvents": 100, "maxWait": "50ms"}));
+    kind.takes(json!({"deliver": {"batch": {"maxEvents": 500, "maxWait": "10s"}}})).await;
+    for bad in [0, 501] {
+        kind.refuses(json!({"deliver": {"batch": {"maxEvents": bad}}}), "spec.deliver.batch.maxEvents").await;
+    }
+    kind.refuses(json!({"deliver": {"batch": {"maxWait": "10s1ms"}}}), "maxWait must be at most 10s").await;
+    kind.takes(json!({"deliver": {"maxPerSecond": 200}})).await;
+    for bad in [0, 1_000_001] {
+        kind.refuses(json!({"deliver": {"maxPerSecond": bad}}), "spec.deliver.maxPerSecond").await;
+    }
+    kind.takes(json!({"suspend": true})).await;
+    kind.refuses(json!({"suspend": "yes"}), "spec.suspend").await;
+}
+
 async fn immutable(kind: &Kind) {
     let change = |part: Value| (json!({}), part);
     for (from, to, field) in [
         (json!({}), json!({"microserviceRef": {"name": "other"}}), "microserviceRef"),
         (json!({}), json!({"start": {"policy": "New"}}), "start"),
         (json!({}), json!({"ordering": {"policy": "None"}}), "ordering"),
+        (json!({}), json!({"ordering": {"policy": "Strict"}}), "ordering"),
+        (
+            json!({"start": {"policy": "Time", "time": "2026-11-21T10:00:00Z"}}),
+            json!({"start": {"policy": "Time", "time": "2026-11-22T10:00:00Z"}}),
+            "start",
+        ),
         (json!({}), json!({"ordering": {"shards": 8}}), "ordering"),
         (json!({"ordering": {"shards": 8}}), json!({}), "ordering"),
     ] {
@@ -147,6 +194,9 @@ async fn immutable(kind: &Kind) {
         change(json!({"deliver": {"path": "/other", "timeout": "1m"}})),
         change(json!({"retry": {"maxAttempts": 2}})),
         change(json!({"deadLetter": {"policy": "Discard"}})),
+        change(json!({"filter": {"cel": "true"}})),
+        change(json!({"suspend": true})),
+        change(json!({"deliver": {"batch": {}, "maxPerSecond": 1}})),
     ] {
         kind.takes_change(from, to).await;
     }

@@ -24,6 +24,7 @@ pub(crate) async fn rules(client: &Client) {
     let kind = kind(client);
     names(&kind).await;
     fields(&kind).await;
+    talks(&kind).await;
     storage(&kind).await;
     defaults_and_scale(&kind).await;
 }
@@ -101,6 +102,82 @@ async fn fields(kind: &Kind) {
     .await;
     kind.takes(json!({"sidecar": {"logLevel": "debug", "resources": {"limits": {"memory": "128Mi"}}}})).await;
     kind.refuses(json!({"sidecar": {"logLevel": "loud"}}), "Unsupported value: \"loud\"").await;
+}
+
+/// What the service publishes, answers, asks and calls.
+async fn talks(kind: &Kind) {
+    let schema =
+        json!({"type": "object", "properties": {"id": {"type": "integer", "x-any": [1, {"a": null}]}}});
+    let made =
+        kind.create("example", &json!({"publishes": [{"type": "A", "schema": schema}]})).await.unwrap();
+    assert_eq!(
+        made.data["spec"]["publishes"][0]["schema"]["properties"]["id"]["x-any"],
+        json!([1, {"a": null}])
+    );
+    kind.refuses(json!({"publishes": [{"type": "A", "schema": "object"}]}), "spec.publishes[0].schema").await;
+
+    kind.takes(
+        json!({"answers": [{"query": "A", "path": "/a"}, {"query": "B", "path": "/b", "port": 8081}]}),
+    )
+    .await;
+    kind.refuses(
+        json!({"answers": [{"query": "A", "path": "/a"}, {"query": "A", "path": "/b"}]}),
+        "Duplicate value",
+    )
+    .await;
+    kind.refuses(json!({"answers": [{"query": "A"}]}), "spec.answers[0].path: Required value").await;
+    kind.refuses(json!({"answers": [{"query": "A", "path": "a"}]}), "spec.answers[0].path").await;
+    kind.refuses(json!({"answers": [{"query": "A", "path": "/a b"}]}), "spec.answers[0].path").await;
+    kind.refuses(json!({"answers": [{"query": "A", "path": "/a", "port": 0}]}), "spec.answers[0].port").await;
+    kind.refuses(
+        json!({"answers": [{"query": "A", "path": "/a", "port": 3600}]}),
+        "3600 and 3601 are the sidecar's",
+    )
+    .await;
+    kind.takes(json!({"asks": [{"query": "A"}, {"query": "com.example.b"}]})).await;
+    kind.refuses(json!({"asks": [{"query": "A"}, {"query": "A"}]}), "Duplicate value").await;
+    for list in ["answers", "asks"] {
+        let of = |query: &str| {
+            let mut spec = json!({});
+            spec[list] = json!([{"query": query, "path": "/a"}]);
+            if list == "asks" {
+                spec[list][0].as_object_mut().unwrap().remove("path");
+            }
+            spec
+        };
+        kind.refuses(of("a..b"), &format!("spec.{list}[0].query")).await;
+        kind.refuses(of(&"ä".repeat(128)), "at most 255 bytes").await;
+        let mut many = of("A");
+        many[list] = (0..33)
+            .map(|number| {
+                let mut one = of("A")[list][0].clone();
+                one["query"] = json!(format!("Q{number}"));
+                one
+            })
+            .collect();
+        kind.refuses(many, &format!("spec.{list}: Too many")).await;
+    }
+
+    let made = kind.create("example", &json!({"calls": [{"name": "users"}]})).await.unwrap();
+    assert_eq!(made.data["spec"]["calls"], json!([{"name": "users", "timeout": "10s"}]));
+    kind.takes(
+        json!({"calls": [{"name": "users", "timeout": "1h"}, {"name": "products", "timeout": "1ms"}]}),
+    )
+    .await;
+    kind.refuses(json!({"calls": [{"name": "users"}, {"name": "users"}]}), "Duplicate value").await;
+    for bad in ["", "Users", "1a", &"x".repeat(41)] {
+        kind.refuses(json!({"calls": [{"name": bad}]}), "spec.calls[0].name").await;
+    }
+    for bad in ["0s", "1h1ms"] {
+        kind.refuses(
+            json!({"calls": [{"name": "a", "timeout": bad}]}),
+            "timeout must be more than 0s and at most 1h",
+        )
+        .await;
+    }
+    kind.refuses(json!({"calls": [{"name": "a", "timeout": "1d"}]}), "spec.calls[0].timeout").await;
+    let many: Vec<Value> = (0..65).map(|number| json!({"name": format!("s{number}")})).collect();
+    kind.refuses(json!({"calls": many}), "spec.calls: Too many").await;
 }
 
 async fn storage(kind: &Kind) {

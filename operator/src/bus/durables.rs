@@ -14,6 +14,9 @@ use crate::compare::missing;
 
 /// How often a durable is read again when it changed under our hands.
 const ATTEMPTS: usize = 3;
+/// Until when a durable that rests is paused: the broker knows no "until told
+/// otherwise". Far away, and within what its clock can count.
+const PAUSED_UNTIL: &str = "2200-01-01T00:00:00Z";
 /// Where a durable starts: fixed at its creation, so never part of an update.
 const START: [&str; 3] = ["deliver_policy", "opt_start_seq", "opt_start_time"];
 
@@ -26,6 +29,8 @@ pub struct Wanted {
     pub name: String,
     /// Its configuration.
     pub config: Value,
+    /// Whether it hands nothing out for now.
+    pub paused: bool,
 }
 
 /// Makes one durable as planned, and returns it as it is then.
@@ -53,18 +58,22 @@ pub async fn ensure(client: &Client, wanted: &Wanted, seen: Option<&Consumer>) -
             Some(consumer) => {
                 let config = updated(&wanted.config, &consumer.config);
                 let Some(difference) = missing(&config, &consumer.config) else {
-                    return Ok(consumer.clone());
+                    return pause(client, wanted, consumer.clone()).await;
                 };
                 tracing::info!(durable = wanted.name, difference, "putting a durable right");
                 send(client, &wanted.name, &config, "update").await
             }
             None => {
-                let config = started(client, &wanted.config).await?;
+                let mut config = started(client, &wanted.config).await?;
+                if wanted.paused {
+                    // So that it hands nothing out even in its first moment.
+                    config["pause_until"] = json!(PAUSED_UNTIL);
+                }
                 send(client, &wanted.name, &config, "create").await
             }
         };
         match answer {
-            Ok(consumer) => return Ok(consumer),
+            Ok(consumer) => return pause(client, wanted, consumer).await,
             // It came or went since it was read: read it again.
             Err(error)
                 if error.is_refused_with(code::CONSUMER_ALREADY_EXISTS)
@@ -101,6 +110,20 @@ pub(super) async fn remove(client: &Client, name: &str, owner_uid: &str) -> Resu
         Err(error) if error.is_refused_with(code::CONSUMER_NOT_FOUND) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Pauses or resumes a durable, unless it is as wanted. Updates cannot: the
+/// broker ignores the field in them.
+async fn pause(client: &Client, wanted: &Wanted, consumer: Consumer) -> Result<Consumer, BusError> {
+    if consumer.paused == wanted.paused {
+        return Ok(consumer);
+    }
+    let until = if wanted.paused { json!({"pause_until": PAUSED_UNTIL}) } else { json!({}) };
+    let answer =
+        jetstream(client, &format!("CONSUMER.PAUSE.{}.{}", stream::EVENTS, wanted.name), &until).await?;
+    let paused = answer["paused"].as_bool().unwrap_or_default();
+    tracing::info!(durable = wanted.name, paused, "paused or resumed a durable");
+    Ok(Consumer { paused, ..consumer })
 }
 
 async fn read(client: &Client, name: &str) -> Result<Option<Consumer>, BusError> {

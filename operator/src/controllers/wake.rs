@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use murmur_crds::{EventSubscription, Mesh, Microservice};
+use murmur_plan::microservice::{Offer, concerns};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -29,6 +30,17 @@ pub(super) async fn microservice_seen(queues: &Queues, context: &Context, seen: 
     if gone || first {
         for subscription in context.subscriptions_of(&namespace, &name) {
             queues.subscriptions.add(ObjectRef::from_obj(&*subscription)).await;
+        }
+    }
+    let now = (!gone).then(|| Offer::of(&service));
+    let before = context.offers.replace(&service, now.clone());
+    if before != now {
+        let concerned = context.microservices.state_filter(|other| {
+            other.namespace().as_deref() == Some(&*namespace)
+                && concerns(other, &name, before.as_ref(), now.as_ref())
+        });
+        for other in concerned {
+            queues.microservices.add(ObjectRef::from_obj(&*other)).await;
         }
     }
     if !gone {

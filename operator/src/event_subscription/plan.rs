@@ -11,7 +11,11 @@ use crate::mesh::nanoseconds;
 pub(super) fn plan(subscription: &ValidSubscription) -> Vec<Wanted> {
     durables(subscription)
         .iter()
-        .map(|durable| Wanted { name: durable.name.to_string(), config: config(durable) })
+        .map(|durable| Wanted {
+            name: durable.name.to_string(),
+            config: config(durable),
+            paused: durable.paused,
+        })
         .collect()
 }
 
@@ -37,6 +41,10 @@ fn config(durable: &Durable) -> Value {
         Start::Sequence(sequence) => {
             config["deliver_policy"] = json!("by_start_sequence");
             config["opt_start_seq"] = json!(sequence);
+        }
+        Start::Time(time) => {
+            config["deliver_policy"] = json!("by_start_time");
+            config["opt_start_time"] = json!(time);
         }
     }
     if durable.pinned {

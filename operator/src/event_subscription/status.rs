@@ -55,6 +55,7 @@ pub(super) async fn write(
         durables: findings.progress,
         dead_letters: None,
         delivery: Delivery::Unreported,
+        suspended: resource.spec.suspend,
         blocked: findings.blocked,
     };
     if let Some(mesh) = &findings.mesh {

@@ -1,7 +1,7 @@
 //! Plans the objects of a service.
 
 use murmur_mesh::config::{SidecarConfig, StreamIdentity};
-use murmur_plan::microservice::{self, BusSecrets, Input, ValidMicroservice};
+use murmur_plan::microservice::{self, BusSecrets, Input, Neighbours, ValidMicroservice};
 use murmur_plan::subscription::ValidSubscription;
 use murmur_plan::{Invalid, Object, Settings};
 
@@ -33,10 +33,11 @@ pub(super) fn plan(
     settings: &Settings,
     service: &ValidMicroservice,
     subscriptions: &[ValidSubscription],
+    neighbours: &Neighbours,
     secrets: &BusSecrets,
     known: Known<'_>,
 ) -> Result<Plan, Invalid> {
-    let config = microservice::config(service, subscriptions, known.event_store, known.told);
+    let config = microservice::config(service, subscriptions, neighbours, known.event_store, known.told);
     let Settled { config, publish } = settle(&config, &secrets.user_jwt, known.told, known.published);
     let objects = microservice::plan(&Input { settings, service, subscriptions, secrets, config: &config })?;
     Ok(Plan { objects, generation: config.generation, publish })

@@ -59,15 +59,17 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     let subscriptions = context.subscriptions_of(&namespace, &resource.name_any());
     let (service, subscriptions) = validate::validate(resource, &subscriptions)?;
     findings.service = Some(service.clone());
+    let neighbours = context.neighbours(&namespace);
 
     let there = dereference::dereference(resource, context).await?;
     let mesh = context.mesh(&namespace).await?;
-    let secrets = secrets::secrets(&service, &subscriptions, &mesh.account, there.secret.as_deref())?;
+    let secrets =
+        secrets::secrets(&service, &subscriptions, &neighbours, &mesh.account, there.secret.as_deref())?;
     let bus = bus::look(&mesh, &service.name).await;
     let plan = |told: Option<&SidecarConfig>| {
         let known =
             Known { event_store: bus.event_store.clone(), told, published: bus.published.as_ref().ok() };
-        plan::plan(&context.settings.plan, &service, &subscriptions, &secrets, known)
+        plan::plan(&context.settings.plan, &service, &subscriptions, &neighbours, &secrets, known)
     };
     let mut planned = plan(there.config.as_ref())?;
     if there.config.as_ref().map(|told| told.generation) != Some(planned.generation) {

@@ -5,7 +5,7 @@ use data_encoding::{BASE64, BASE64URL_NOPAD};
 use kube::api::DynamicObject;
 use murmur_mesh::config::{JWT_FILE, MESSAGE_ID_KEY_FILE, SEED_FILE, TOKEN_FILE};
 use murmur_mesh::message_id::MessageIdKey;
-use murmur_plan::microservice::{BusSecrets, ValidMicroservice};
+use murmur_plan::microservice::{BusSecrets, Neighbours, ValidMicroservice};
 use murmur_plan::permissions;
 use murmur_plan::subscription::ValidSubscription;
 use nkeys::KeyPair;
@@ -18,6 +18,7 @@ use crate::trust::{Account, ClaimsError, User, same_user};
 pub(super) fn secrets(
     service: &ValidMicroservice,
     subscriptions: &[ValidSubscription],
+    neighbours: &Neighbours,
     account: &Account,
     secret: Option<&DynamicObject>,
 ) -> Result<BusSecrets, Error> {
@@ -30,7 +31,7 @@ pub(super) fn secrets(
     let invalid = |cause: String| unusable(ClaimsError::Key(cause));
     let pair = KeyPair::from_seed(secrets.user_seed.trim()).map_err(|error| invalid(error.to_string()))?;
     let key = MessageIdKey::from_hex(&secrets.message_id_key).map_err(|error| invalid(error.to_string()))?;
-    let permissions = permissions::of(service, subscriptions, &key);
+    let permissions = permissions::of(service, subscriptions, neighbours, &key);
     let user = User {
         name: service.name.to_string(),
         public_key: pair.public_key(),

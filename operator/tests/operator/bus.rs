@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::world::{World, connect, nobody, test, test_alone, wait};
 
 /// A connection with what is in a service's Secret.
-async fn as_service(world: &World, ns: &str, service: &str) -> anyhow::Result<async_nats::Client> {
+pub async fn as_service(world: &World, ns: &str, service: &str) -> anyhow::Result<async_nats::Client> {
     let secret = world.api::<Secret>(ns).get(&format!("{service}-sidecar")).await?.data.unwrap_or_default();
     let text = |name: &str| String::from_utf8_lossy(&secret[name].0).into_owned();
     let inbox = MessageIdKey::from_hex(&text("message-id.key"))?.inbox_prefix();
@@ -22,12 +22,13 @@ async fn as_service(world: &World, ns: &str, service: &str) -> anyhow::Result<as
 }
 
 /// Publishes and waits for the acknowledgement; an error when there is none.
-async fn publish(client: &async_nats::Client, subject: &str) -> anyhow::Result<Value> {
+pub async fn publish(client: &async_nats::Client, subject: &str) -> anyhow::Result<Value> {
     let answer = client.request(subject.to_owned(), "x".into()).await?;
     Ok(serde_json::from_slice(&answer.payload)?)
 }
 
-async fn on_bus(world: &World, ns: &str, service: &str) -> anyhow::Result<Option<SidecarConfig>> {
+/// What the bus holds as a service's configuration.
+pub async fn on_bus(world: &World, ns: &str, service: &str) -> anyhow::Result<Option<SidecarConfig>> {
     let body = json!({"last_by_subj": format!("config.{service}")});
     let answer = world.jetstream(ns, "STREAM.MSG.GET.CONFIG", &body).await?;
     let Some(data) = answer["message"]["data"].as_str() else { return Ok(None) };
@@ -170,7 +171,7 @@ fn a_durable_changed_or_removed_by_hand_is_put_right() {
         };
         let mut config = info("catalog-1").await?["config"].clone();
         assert_eq!(config["priority_policy"], "pinned_client");
-        assert_eq!(config["filter_subjects"].as_array().map(Vec::len), Some(32));
+        assert_eq!(config["filter_subjects"].as_array().map(Vec::len), Some(64));
         let planned = config["filter_subjects"].clone();
         config["filter_subjects"] = json!(["events.*.*.Other"]);
         config["inactive_threshold"] = json!(60_000_000_000_u64);

@@ -12,4 +12,6 @@ mod objects;
 mod people;
 mod status;
 mod steady;
+mod subscriptions;
+mod talks;
 mod world;

@@ -1,10 +1,9 @@
 //! What a service's sidecar is told.
 
-use std::collections::BTreeMap;
+use murmur_mesh::config::{Ask, Call, Deliver, SidecarConfig, StreamIdentity, Subscription};
+use murmur_mesh::name::EventType;
 
-use murmur_mesh::config::{Deliver, SidecarConfig, StreamIdentity, Subscription};
-
-use super::ValidMicroservice;
+use super::{Neighbours, ValidMicroservice};
 use crate::subscription::ValidSubscription;
 
 /// The configuration of a service's sidecar, without its JWT.
@@ -15,6 +14,7 @@ use crate::subscription::ValidSubscription;
 pub fn config(
     service: &ValidMicroservice,
     subscriptions: &[ValidSubscription],
+    neighbours: &Neighbours,
     event_store: Option<StreamIdentity>,
     previous: Option<&SidecarConfig>,
 ) -> SidecarConfig {
@@ -33,11 +33,11 @@ pub fn config(
         // An identity that was seen stays until another one is seen.
         event_store: event_store.or_else(|| previous.and_then(|previous| previous.event_store.clone())),
         publishes,
-        schemas: BTreeMap::new(),
+        schemas: service.schemas.clone(),
         subscriptions,
-        answers: Vec::new(),
-        asks: Vec::new(),
-        calls: Vec::new(),
+        answers: service.answers.clone(),
+        asks: asks(service, neighbours),
+        calls: calls(service, neighbours),
         log_level: service.log_level,
         user_jwt: None,
     };
@@ -46,6 +46,20 @@ pub fn config(
         config.generation += u64::from(!same);
     }
     config
+}
+
+fn asks(service: &ValidMicroservice, neighbours: &Neighbours) -> Vec<Ask> {
+    let ask = |query: &EventType| Ask { query: query.clone(), services: neighbours.answering(query) };
+    service.asks.iter().map(ask).collect()
+}
+
+fn calls(service: &ValidMicroservice, neighbours: &Neighbours) -> Vec<Call> {
+    let calls = service.calls.iter().map(|call| Call {
+        service: call.service.clone(),
+        port: neighbours.port(&call.service),
+        timeout: call.timeout,
+    });
+    calls.collect()
 }
 
 fn told(service: &ValidMicroservice, subscription: &ValidSubscription) -> Subscription {
@@ -57,13 +71,13 @@ fn told(service: &ValidMicroservice, subscription: &ValidSubscription) -> Subscr
             path: subscription.path.clone(),
             timeout: subscription.timeout,
             concurrency: subscription.concurrency,
-            batch: None,
-            max_per_second: None,
+            batch: subscription.batch.clone(),
+            max_per_second: subscription.max_per_second,
         },
         retry: subscription.retry.clone(),
         dead_letter: subscription.dead_letter,
-        filter: None,
-        suspend: false,
+        filter: subscription.filter.clone(),
+        suspend: subscription.suspend,
         replay: None,
     }
 }

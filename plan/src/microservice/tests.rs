@@ -32,7 +32,7 @@ sidecar: {logLevel: debug, resources: {limits: {memory: 128Mi}}}
 ";
 
 fn objects(service: &ValidMicroservice, subscriptions: &[ValidSubscription]) -> Result<Vec<Object>, Invalid> {
-    let config = config(service, subscriptions, None, None);
+    let config = config(service, subscriptions, &Neighbours::default(), None, None);
     plan(&Input { settings: &settings(), service, subscriptions, secrets: &secrets(), config: &config })
 }
 
@@ -169,26 +169,78 @@ fn the_metrics_port_is_open_to_the_allowed_peers_only() {
 #[test]
 fn the_generation_of_the_configuration_rises_with_every_change_and_only_then() {
     let service = valid("history", "{image: a, port: 8080, publishes: [{type: B}, {type: A}]}");
+    let alone = Neighbours::default();
     let catalog = valid_subscription("catalog", CATALOG);
-    let first = config(&service, std::slice::from_ref(&catalog), None, None);
+    let first = config(&service, std::slice::from_ref(&catalog), &alone, None, None);
     assert_eq!(first.generation, 1);
     assert_eq!(first.subscriptions[0].deliver.port, 8080);
     let told = SidecarConfig { user_jwt: Some("jwt".into()), ..first.clone() };
-    let same = config(&service, std::slice::from_ref(&catalog), None, Some(&told));
+    let same = config(&service, std::slice::from_ref(&catalog), &alone, None, Some(&told));
     assert_eq!(same, first);
-    let gone = config(&service, &[], None, Some(&told));
+    let gone = config(&service, &[], &alone, None, Some(&told));
     assert_eq!((gone.generation, gone.subscriptions.len()), (2, 0));
     let store = Some(bus::StreamIdentity("2026-11-21T09:00:00Z".into()));
-    let seen = config(&service, &[], store.clone(), Some(&gone));
+    let seen = config(&service, &[], &alone, store.clone(), Some(&gone));
     assert_eq!((seen.generation, &seen.event_store), (3, &store));
     // The bus is away: what was seen still holds.
-    assert_eq!(config(&service, &[], None, Some(&seen)), seen);
+    assert_eq!(config(&service, &[], &alone, None, Some(&seen)), seen);
+}
+
+#[test]
+fn a_sidecar_is_told_who_answers_what_it_asks_and_where_to_call() {
+    let spec = "
+image: a
+port: 80
+publishes: [{type: A, schema: {type: object}}, {type: B}]
+answers: [{query: Z, path: /z}, {query: Y, path: /y, port: 81}]
+asks: [{query: Q}, {query: Nobody}]
+calls: [{name: users}, {name: absent, timeout: 2s}]
+";
+    let asked = "{image: a, port: 8080, answers: [{query: Q, path: /q}]}";
+    let neighbours = Neighbours::of(&[microservice("users", asked), microservice("orders", asked)]);
+    let told = config(&valid("a", spec), &[], &neighbours, None, None);
+    assert_eq!(serde_json::to_value(&told.schemas).unwrap(), serde_json::json!({"A": {"type": "object"}}));
+    let answers = serde_json::json!([
+        {"query": "Y", "port": 81, "path": "/y"}, {"query": "Z", "port": 80, "path": "/z"}]);
+    assert_eq!(serde_json::to_value(&told.answers).unwrap(), answers);
+    let asks = serde_json::json!([
+        {"query": "Nobody", "services": []}, {"query": "Q", "services": ["orders", "users"]}]);
+    assert_eq!(serde_json::to_value(&told.asks).unwrap(), asks);
+    let calls = serde_json::json!([
+        {"service": "absent", "timeout": 2000}, {"service": "users", "port": 8080, "timeout": 10000}]);
+    assert_eq!(serde_json::to_value(&told.calls).unwrap(), calls);
+    // A neighbour that comes or goes is a change.
+    let alone = config(&valid("a", spec), &[], &Neighbours::default(), None, Some(&told));
+    assert_eq!(alone.generation, told.generation + 1);
+}
+
+#[test]
+fn a_port_for_deliveries_or_answers_is_closed_to_other_pods() {
+    let service = valid("a", "{image: a, port: 80, answers: [{query: Q, path: /q, port: 8082}]}");
+    for kind in ["NetworkPolicy", "Service"] {
+        for object in of_kind(&service, kind) {
+            assert!(!object.to_string().contains("8082"), "{object}");
+        }
+    }
+}
+
+#[test]
+fn all_schemas_of_a_service_together_are_bounded() {
+    let schema = format!("{{description: {}}}", "x".repeat(30_000));
+    let types: Vec<_> = (0..9).map(|number| format!("{{type: T{number}, schema: {schema}}}")).collect();
+    let spec = |count: usize| format!("{{image: a, port: 80, publishes: [{}]}}", types[..count].join(", "));
+    assert!(validate(&microservice("a", &spec(8))).is_ok());
+    let error = validate(&microservice("a", &spec(9))).unwrap_err();
+    assert_eq!((error.reason(), error.to_string().contains("256 KiB")), ("InvalidValue", true));
 }
 
 #[test]
 fn the_config_map_holds_no_jwt() {
     let service = valid("a", "{image: a, port: 80}");
-    let config = SidecarConfig { user_jwt: Some("secret".into()), ..config(&service, &[], None, None) };
+    let config = SidecarConfig {
+        user_jwt: Some("secret".into()),
+        ..config(&service, &[], &Neighbours::default(), None, None)
+    };
     assert!(!config::text(&config).contains("secret"));
     assert_eq!(serde_json::from_str::<SidecarConfig>(&config::text(&config)).unwrap().user_jwt, None);
 }
@@ -214,6 +266,13 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
             "spec.sidecar.resources.requests.memory",
         ),
         ("publishes: [{type: a..b}]", "InvalidName", "spec.publishes.type"),
+        ("publishes: [{type: A, schema: {type: text}}]", "InvalidSchema", "spec.publishes[A].schema"),
+        ("answers: [{query: a..b, path: /a}]", "InvalidName", "spec.answers.query"),
+        ("answers: [{query: A, path: a}]", "InvalidValue", "spec.answers.path"),
+        ("answers: [{query: A, path: /a, port: 3600}]", "InvalidValue", "spec.answers.port"),
+        ("asks: [{query: a..b}]", "InvalidName", "spec.asks.query"),
+        ("calls: [{name: A}]", "InvalidName", "spec.calls.name"),
+        ("calls: [{name: a, timeout: never}]", "InvalidDuration", "spec.calls.timeout"),
         ("env: [{name: MURMUR_URL}]", "InvalidValue", "spec.env"),
     ] {
         let error = validate(&microservice("a", &format!("{base}{addition}"))).unwrap_err();

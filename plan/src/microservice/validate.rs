@@ -8,10 +8,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use murmur_crds::Microservice;
 use murmur_crds::microservice::{self as crd, WhenDeleted};
 use murmur_crds::quantity;
-use murmur_mesh::config::LogLevel;
+use murmur_mesh::config::{Answer, LogLevel};
 use murmur_mesh::name::{EventType, MeshName, ServiceName};
 use serde_json::{Map, Value};
 
+use super::talks::{self, Call};
 use crate::invalid::{self, Invalid};
 
 /// The user and group of a pod that does not say.
@@ -62,6 +63,14 @@ pub struct ValidMicroservice {
     pub storage: Option<Storage>,
     /// The types that it may publish.
     pub publishes: Vec<EventType>,
+    /// The schemas of those types that have one.
+    pub schemas: BTreeMap<EventType, Value>,
+    /// The queries that it answers.
+    pub answers: Vec<Answer>,
+    /// The queries that it may ask.
+    pub asks: Vec<EventType>,
+    /// The services that it may call.
+    pub calls: Vec<Call>,
     /// Peers beyond the namespace's own pods.
     pub allow_from: Vec<NetworkPolicyPeer>,
     /// Resources of the sidecar's container.
@@ -125,11 +134,11 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         run_as_group: identity.run_as_group.unwrap_or(DEFAULT_ID),
         pod_overrides: spec.pod_overrides.clone().unwrap_or_default(),
         storage,
-        publishes: spec
-            .publishes
-            .iter()
-            .map(|publication| invalid::name("spec.publishes.type", &publication.event_type))
-            .collect::<Result<_, _>>()?,
+        publishes: talks::publishes(spec)?,
+        schemas: talks::schemas(spec)?,
+        answers: talks::answers(spec)?,
+        asks: talks::asks(spec)?,
+        calls: talks::calls(spec)?,
         allow_from: spec.allow_from.clone(),
         sidecar_resources: resources("spec.sidecar.resources", &sidecar_resources)?,
         log_level: match sidecar.log_level {

@@ -6,10 +6,21 @@ use murmur_mesh::{EventType, ServiceName, subject};
 use proptest::prelude::*;
 
 use super::*;
-use crate::examples::{CATALOG, ORDERS, key, valid, valid_subscription};
+use crate::examples::{CATALOG, ORDERS, key, microservice, valid, valid_subscription};
 
-const HISTORY: &str =
-    "{image: history:dev, port: 8080, publishes: [{type: Viewed}, {type: com.example.seen}]}";
+const HISTORY: &str = "
+image: history:dev
+port: 8080
+publishes: [{type: Viewed}, {type: com.example.seen}]
+answers: [{query: History, path: /history}]
+asks: [{query: Purchases}]
+";
+
+fn neighbours() -> Neighbours {
+    let answering =
+        "{image: a, port: 80, answers: [{query: Purchases, path: /p}, {query: Others, path: /o}]}";
+    Neighbours::of(&["users", "orders"].map(|name| microservice(name, answering)))
+}
 
 fn of_history() -> Permissions {
     let subscriptions = [
@@ -18,7 +29,7 @@ fn of_history() -> Permissions {
         // Another service's subscription must give it nothing.
         valid_subscription("users-all", &CATALOG.replace("history", "users")),
     ];
-    of(&valid("history", HISTORY), &subscriptions, &key())
+    of(&valid("history", HISTORY), &subscriptions, &neighbours(), &key())
 }
 
 /// Whether a NATS permission covers a subject.
@@ -39,6 +50,7 @@ fn may_publish(subject: &str) -> bool {
     of_history().publish.iter().any(|permission| covers(permission, subject))
 }
 
+/// With no queue group, for which a permission that names one is of no use.
 fn may_subscribe(subject: &str) -> bool {
     of_history().subscribe.iter().any(|permission| covers(permission, subject))
 }
@@ -68,7 +80,7 @@ fn a_service_publishes_its_own_declared_types_and_no_others() {
 
 #[test]
 fn a_service_without_publishes_publishes_no_event() {
-    let permissions = of(&valid("a", "{image: a, port: 80}"), &[], &key());
+    let permissions = of(&valid("a", "{image: a, port: 80}"), &[], &neighbours(), &key());
     assert_eq!(permissions.publish, ["$JS.API.DIRECT.GET.CONFIG.config.a", "report.a.*"]);
 }
 
@@ -109,8 +121,31 @@ fn a_service_stores_its_own_dead_letters_and_reports_of_its_own_pods() {
 }
 
 #[test]
-fn a_service_hears_its_own_configuration_and_inbox_only() {
+fn a_service_asks_only_what_it_declares_and_only_those_who_answer_it() {
+    assert!(may_publish("query.users.Purchases"));
+    assert!(may_publish("query.orders.Purchases"));
+    for subject in ["query.products.Purchases", "query.users.Others", "query.history.History"] {
+        assert!(!may_publish(subject), "{subject}");
+    }
+    assert!(may_subscribe("answers.history.1"));
+    assert!(!may_subscribe("answers.users.1"));
+    assert!(may_publish("answers.users.1"), "it answers");
+    let silent = of(&valid("a", "{image: a, port: 80}"), &[], &neighbours(), &key());
+    assert!(!silent.publish.iter().any(|permission| covers(permission, "answers.users.1")));
+}
+
+#[test]
+fn a_service_hears_the_queries_that_it_answers_in_its_own_queue_group_only() {
+    assert!(of_history().subscribe.contains(&"query.history.History history".to_owned()));
+    assert!(!may_subscribe("query.history.History"), "each query would reach each pod");
+    assert!(!may_subscribe("query.users.Purchases"));
+}
+
+#[test]
+fn a_service_hears_its_own_configuration_pods_and_inbox_only() {
     assert!(may_subscribe("config.history"));
+    assert!(may_subscribe("report.history.history-abc"));
+    assert!(!may_subscribe("report.users.users-abc"));
     assert!(may_subscribe(&format!("{}.1.2", key().inbox_prefix())));
     for subject in
         ["config.users", "events.history.1.Viewed", "events.users.1.A", "_INBOX.x", "dead.history.a.0.1"]
@@ -134,7 +169,7 @@ proptest! {
         let mut service = valid("a", "{image: a, port: 80}");
         service.name = own.clone();
         service.publishes = vec![event_type.clone()];
-        let permissions = of(&service, &[], &key());
+        let permissions = of(&service, &[], &Neighbours::default(), &key());
         let subject = |service: &ServiceName| subject::event(service, Partition::of("1"), &event_type);
         prop_assert!(permissions.publish.iter().any(|permission| covers(permission, &subject(&own))));
         prop_assert!(!permissions.publish.iter().any(|permission| covers(permission, &subject(&other))));

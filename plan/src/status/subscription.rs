@@ -5,6 +5,9 @@ use murmur_crds::EventSubscriptionStatus;
 
 use super::conditions::{CAUGHT_UP, DELIVERING, Finding, Problem, READY, State, merge};
 
+/// The reason of the conditions of a subscription whose delivery rests.
+const SUSPENDED: &str = "Suspended";
+
 /// A durable as the broker describes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DurablePosition {
@@ -74,6 +77,8 @@ pub struct Observed {
     pub dead_letters: Option<u64>,
     /// What its sidecars say.
     pub delivery: Delivery,
+    /// Whether delivery rests because the user says so.
+    pub suspended: bool,
     /// Why it does not run, such as `MicroserviceNotFound`.
     pub blocked: Option<Problem>,
 }
@@ -88,7 +93,7 @@ pub fn of(
     let known = previous.cloned().unwrap_or_default();
     let durables = observed.durables.as_deref();
     let pending = durables.map(pending);
-    let findings = [ready(observed), caught_up(pending), delivering(observed)];
+    let findings = [ready(observed), caught_up(pending, observed.suspended), delivering(observed)];
     EventSubscriptionStatus {
         observed_generation: Some(generation),
         // What cannot be asked for now stays as it was last seen; the conditions say so.
@@ -142,10 +147,13 @@ fn ready(observed: &Observed) -> Finding {
     }
 }
 
-fn caught_up(pending: Option<u64>) -> Finding {
+fn caught_up(pending: Option<u64>, suspended: bool) -> Finding {
     match pending {
         None => Finding::new(CAUGHT_UP, State::Unknown, "BusUnavailable", "the bus cannot be asked"),
         Some(0) => Finding::new(CAUGHT_UP, true, "NothingPending", "every event has been delivered"),
+        Some(_) if suspended => {
+            Finding::new(CAUGHT_UP, false, SUSPENDED, "events wait: spec.suspend is true")
+        }
         Some(_) => {
             Finding::new(CAUGHT_UP, false, "EventsPending", "events wait to be delivered: status.pending")
         }
@@ -155,6 +163,9 @@ fn caught_up(pending: Option<u64>) -> Finding {
 fn delivering(observed: &Observed) -> Finding {
     if let Some(problem) = &observed.blocked {
         return Finding::new(DELIVERING, false, problem.reason.clone(), problem.message.clone());
+    }
+    if observed.suspended {
+        return Finding::new(DELIVERING, false, SUSPENDED, "delivery rests: spec.suspend is true");
     }
     match &observed.delivery {
         Delivery::Going => Finding::new(DELIVERING, true, "Delivering", "events reach the service"),

@@ -24,8 +24,9 @@ fn the_durables_of_an_ordered_subscription_are_pinned_and_share_out_the_partitio
     let names: Vec<_> = durables.iter().map(|durable| durable.name.to_string()).collect();
     assert_eq!(names, ["history-catalog-0", "history-catalog-1", "history-catalog-2", "history-catalog-3"]);
     assert!(durables.iter().all(|durable| durable.pinned && durable.max_ack_pending == 512));
-    assert!(durables.iter().all(|durable| durable.filter_subjects.len() == 16));
+    assert!(durables.iter().all(|durable| durable.filter_subjects.len() == 32));
     assert_eq!(durables[1].filter_subjects[0], "events.products.1.ProductCreated");
+    assert_eq!(durables[1].filter_subjects[16], "redrive.history.history-catalog.1");
     assert_eq!(durables[0].metadata[durable::OWNER_UID], "uid-of-history-catalog");
     assert_eq!(durables[0].metadata[durable::OWNER_NAME], "history-catalog");
     assert_eq!(durables[0].metadata[durable::OWNER_SERVICE], "history");
@@ -38,16 +39,42 @@ fn an_unordered_subscription_has_one_durable_and_a_covered_filter_is_dropped() {
     assert_eq!(durables[0].name.as_str(), "history-orders-all");
     assert!(!durables[0].pinned);
     assert_eq!(durables[0].max_ack_pending, 1024);
-    assert_eq!(durables[0].filter_subjects, ["events.*.*.OrderPlaced"]);
+    assert_eq!(durables[0].filter_subjects, ["events.*.*.OrderPlaced", "redrive.history.history-orders.*"]);
 }
 
 #[test]
-fn one_shard_needs_one_filter_per_type() {
+fn one_shard_needs_one_filter_per_type_and_one_for_its_redriven_dead_letters() {
     let spec = format!("{CATALOG}\nordering: {{shards: 1}}");
     let durables = durables(&valid_subscription("a", &spec));
     assert_eq!(durables.len(), 1);
     assert!(durables[0].pinned);
-    assert_eq!(durables[0].filter_subjects, ["events.products.*.ProductCreated"]);
+    assert_eq!(durables[0].filter_subjects, ["events.products.*.ProductCreated", "redrive.history.a.*"]);
+}
+
+#[test]
+fn a_strict_subscription_has_one_durable_with_one_event_out_at_a_time() {
+    let durables = durables(&valid_subscription("a", &format!("{CATALOG}\nordering: {{policy: Strict}}")));
+    assert_eq!(durables.len(), 1);
+    assert_eq!(
+        (durables[0].name.as_str(), durables[0].pinned, durables[0].max_ack_pending),
+        ("a-all", false, 1)
+    );
+}
+
+#[test]
+fn the_durables_of_a_suspended_subscription_are_paused() {
+    assert!(!durables(&valid_subscription("a", CATALOG))[0].paused);
+    assert!(durables(&valid_subscription("a", &format!("{CATALOG}\nsuspend: true")))[0].paused);
+}
+
+#[test]
+fn the_options_of_delivery_are_read() {
+    let options =
+        "deliver: {path: /a, batch: {maxEvents: 10}, maxPerSecond: 200}\nfilter: {cel: event.data.a}";
+    let valid = valid_subscription("a", &CATALOG.replace("deliver: {path: /events/products}", options));
+    let batch = Batch { max_events: 10, max_wait: Duration::from_millis(50) };
+    assert_eq!((valid.batch, valid.max_per_second), (Some(batch), Some(200)));
+    assert_eq!(valid.filter.as_deref(), Some("event.data.a"));
 }
 
 #[test]
@@ -56,6 +83,10 @@ fn each_start_policy_is_understood() {
         ("{policy: All}", Start::All),
         ("{policy: New}", Start::New),
         ("{policy: Sequence, sequence: 7}", Start::Sequence(7)),
+        (
+            "{policy: Time, time: '2026-11-21T11:00:00+01:00'}",
+            Start::Time("2026-11-21T10:00:00Z".parse().unwrap()),
+        ),
     ] {
         assert_eq!(valid_subscription("a", &format!("{CATALOG}\nstart: {text}")).start, start);
     }
@@ -65,6 +96,7 @@ fn each_start_policy_is_understood() {
 fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
     for (addition, reason, field) in [
         ("start: {policy: Sequence}", "InvalidValue", "spec.start.sequence"),
+        ("start: {policy: Time, time: yesterday}", "InvalidValue", "spec.start.time"),
         ("ordering: {shards: 3}", "InvalidValue", "spec.ordering.shards"),
         ("ordering: {shards: 128}", "InvalidValue", "spec.ordering.shards"),
         ("retry: {maxAttempts: 0}", "InvalidValue", "spec.retry.maxAttempts"),

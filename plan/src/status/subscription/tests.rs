@@ -13,7 +13,13 @@ fn durable(pending: u64, ack_pending: u64, ack_floor: u64, delivered: u64) -> Du
 }
 
 fn observed(durables: Vec<DurableProgress>) -> Observed {
-    Observed { durables: Some(durables), dead_letters: Some(0), delivery: Delivery::Going, blocked: None }
+    Observed {
+        durables: Some(durables),
+        dead_letters: Some(0),
+        delivery: Delivery::Going,
+        suspended: false,
+        blocked: None,
+    }
 }
 
 fn status(observed: &Observed) -> EventSubscriptionStatus {
@@ -92,7 +98,8 @@ fn the_position_is_shown_again_once_it_rests() {
 #[test]
 fn while_the_bus_is_away_numbers_stay_and_conditions_are_unknown() {
     let before = status(&observed(vec![durable(3, 0, 5, 5)]));
-    let away = Observed { durables: None, dead_letters: None, delivery: Delivery::Unreported, blocked: None };
+    let away =
+        Observed { durables: None, dead_letters: None, delivery: Delivery::Unreported, ..observed(vec![]) };
     let after = of(1, Some(&before), &away, Timestamp::UNIX_EPOCH);
     assert_eq!((after.pending, after.dead_letters), (Some(3), Some(0)));
     assert_eq!(summary(&after, READY), "Unknown BusUnavailable");
@@ -106,6 +113,16 @@ fn a_subscription_to_a_service_that_is_not_there_says_so() {
     let status = status(&Observed { blocked, ..observed(vec![]) });
     assert_eq!(summary(&status, READY), "False MicroserviceNotFound");
     assert_eq!(summary(&status, DELIVERING), "False MicroserviceNotFound");
+}
+
+#[test]
+fn a_suspended_subscription_says_so_and_what_waits() {
+    let suspended = |durable| status(&Observed { suspended: true, ..observed(vec![durable]) });
+    let waiting = suspended(durable(3, 0, 5, 5));
+    assert_eq!(summary(&waiting, DELIVERING), "False Suspended");
+    assert_eq!(summary(&waiting, CAUGHT_UP), "False Suspended");
+    assert_eq!(waiting.pending, Some(3));
+    assert_eq!(summary(&suspended(durable(0, 0, 5, 5)), CAUGHT_UP), "True NothingPending");
 }
 
 #[test]

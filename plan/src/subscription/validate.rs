@@ -1,0 +1,131 @@
+//! From what a user wrote to what can be planned.
+
+use murmur_crds::EventSubscription;
+use murmur_crds::subscription as crd;
+use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Retry};
+
+use super::{EventSelector, Start, ValidSubscription};
+use crate::invalid::{self, Invalid};
+
+/// Shards of a subscription that does not say.
+const DEFAULT_SHARDS: i32 = 4;
+
+/// Reads an EventSubscription.
+///
+/// # Errors
+/// The first thing that cannot be planned.
+pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Invalid> {
+    let spec = &resource.spec;
+    let metadata = &resource.metadata;
+    let events = spec.events.iter().map(event).collect::<Result<_, _>>()?;
+    Ok(ValidSubscription {
+        name: invalid::name("metadata.name", metadata.name.as_deref().unwrap_or_default())?,
+        uid: metadata.uid.clone().unwrap_or_default(),
+        generation: metadata.generation.unwrap_or_default(),
+        service: invalid::name("spec.microserviceRef.name", &spec.microservice_ref.name)?,
+        events,
+        start: start(&spec.start)?,
+        ordering: ordering(&spec.ordering)?,
+        path: invalid::path("spec.deliver.path", &spec.deliver.path)?,
+        port: spec.deliver.port.map(|port| invalid::port("spec.deliver.port", port)).transpose()?,
+        timeout: invalid::duration("spec.deliver.timeout", &spec.deliver.timeout)?,
+        concurrency: invalid::within(
+            "spec.deliver.concurrency",
+            spec.deliver.concurrency,
+            1..=1024,
+            "concurrency is a number from 1 to 1024",
+        )?,
+        batch: spec.deliver.batch.as_ref().map(batch).transpose()?,
+        max_per_second: spec
+            .deliver
+            .max_per_second
+            .map(|rate| {
+                let rule = "maxPerSecond is a number from 1 to 1000000";
+                invalid::within("spec.deliver.maxPerSecond", rate, 1..=1_000_000, rule)
+            })
+            .transpose()?,
+        retry: Retry {
+            max_attempts: invalid::within(
+                "spec.retry.maxAttempts",
+                spec.retry.max_attempts,
+                1..=1000,
+                "maxAttempts is a number from 1 to 1000",
+            )?,
+            initial_delay: invalid::duration("spec.retry.initialDelay", &spec.retry.initial_delay)?,
+            factor: invalid::within(
+                "spec.retry.factor",
+                spec.retry.factor,
+                1..=10,
+                "factor is a number from 1 to 10",
+            )?,
+            max_delay: invalid::duration("spec.retry.maxDelay", &spec.retry.max_delay)?,
+        },
+        dead_letter: match spec.dead_letter.policy {
+            crd::DeadLetterPolicy::Keep => DeadLetterPolicy::Keep,
+            crd::DeadLetterPolicy::Discard => DeadLetterPolicy::Discard,
+        },
+        filter: spec.filter.as_ref().map(|filter| filter.cel.clone()),
+        suspend: spec.suspend,
+    })
+}
+
+fn event(selector: &crd::EventSelector) -> Result<EventSelector, Invalid> {
+    let from = match selector.from.as_str() {
+        "*" => None,
+        name => Some(invalid::name("spec.events.from", name)?),
+    };
+    Ok(EventSelector { event_type: invalid::name("spec.events.type", &selector.event_type)?, from })
+}
+
+fn start(start: &crd::Start) -> Result<Start, Invalid> {
+    match start.policy {
+        crd::StartPolicy::All => Ok(Start::All),
+        crd::StartPolicy::New => Ok(Start::New),
+        crd::StartPolicy::Sequence => start
+            .sequence
+            .and_then(|sequence| u64::try_from(sequence).ok())
+            .filter(|sequence| *sequence > 0)
+            .map(Start::Sequence)
+            .ok_or_else(|| Invalid::InvalidValue {
+                field: "spec.start.sequence".to_owned(),
+                value: start.sequence.map_or_else(|| "nothing".to_owned(), |sequence| sequence.to_string()),
+                rule: "the policy Sequence needs a sequence from 1",
+            }),
+        crd::StartPolicy::Time => {
+            let text = start.time.as_deref().unwrap_or_default();
+            text.parse().map(Start::Time).map_err(|_| Invalid::InvalidValue {
+                field: "spec.start.time".to_owned(),
+                value: format!("{text:?}"),
+                rule: "the policy Time needs a time such as 2026-11-21T10:00:00Z",
+            })
+        }
+    }
+}
+
+fn ordering(ordering: &crd::Ordering) -> Result<Ordering, Invalid> {
+    match ordering.policy {
+        crd::OrderingPolicy::None => Ok(Ordering::None),
+        crd::OrderingPolicy::Strict => Ok(Ordering::Strict),
+        crd::OrderingPolicy::Key => {
+            let shards = ordering.shards.unwrap_or(DEFAULT_SHARDS);
+            let rule = "shards are 1, 2, 4, 8, 16, 32 or 64";
+            let number: u16 = invalid::within("spec.ordering.shards", shards, 1..=64, rule)?;
+            if !number.is_power_of_two() {
+                return Err(Invalid::InvalidValue {
+                    field: "spec.ordering.shards".to_owned(),
+                    value: shards.to_string(),
+                    rule,
+                });
+            }
+            Ok(Ordering::Key { shards: number })
+        }
+    }
+}
+
+fn batch(batch: &crd::Batch) -> Result<Batch, Invalid> {
+    let rule = "maxEvents is a number from 1 to 500";
+    Ok(Batch {
+        max_events: invalid::within("spec.deliver.batch.maxEvents", batch.max_events, 1..=500, rule)?,
+        max_wait: invalid::duration("spec.deliver.batch.maxWait", &batch.max_wait)?,
+    })
+}
