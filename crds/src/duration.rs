@@ -38,7 +38,8 @@ impl GatewayDuration {
     /// When it breaks the form; the API server refuses such a text, so that it
     /// can only come from a resource that is older than the rule.
     pub fn parse(&self) -> Result<Duration, InvalidDuration> {
-        parse(&self.0).ok_or_else(|| InvalidDuration(self.0.chars().take(64).collect()))
+        murmur_mesh::duration::parse(&self.0)
+            .ok_or_else(|| InvalidDuration(self.0.chars().take(64).collect()))
     }
 }
 
@@ -46,31 +47,6 @@ impl From<&str> for GatewayDuration {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
     }
-}
-
-fn parse(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    let mut parts = 0;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest.get(..digits).filter(|_| (1..=5).contains(&digits))?.parse().ok()?;
-        rest = rest.get(digits..)?;
-        let (part, unit) = if rest.starts_with("ms") {
-            (Duration::from_millis(number), 2)
-        } else {
-            match rest.as_bytes().first()? {
-                b'h' => (Duration::from_secs(number * 3600), 1),
-                b'm' => (Duration::from_secs(number * 60), 1),
-                b's' => (Duration::from_secs(number), 1),
-                _ => return None,
-            }
-        };
-        rest = rest.get(unit..)?;
-        total += part;
-        parts += 1;
-    }
-    (1..=4).contains(&parts).then_some(total)
 }
 
 impl JsonSchema for GatewayDuration {

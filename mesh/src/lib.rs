@@ -14,6 +14,7 @@
 pub mod api;
 pub mod config;
 pub mod durable;
+pub mod duration;
 pub mod erased;
 pub mod event;
 pub mod message_id;

@@ -18,7 +18,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the service in this pod until SIGTERM.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Ask the sidecar in this pod to stop receiving, and wait until it has: the pod's preStop.
     Drain(DrainArguments),
 }
@@ -44,6 +44,9 @@ pub struct RunArguments {
     /// The service's SQLite database, created before the service starts.
     #[arg(long, env = "MURMUR_DATABASE_PATH")]
     pub database_path: Option<PathBuf>,
+    /// The DNS server that knows the pods of other services; those of /etc/resolv.conf if absent.
+    #[arg(long, env = "MURMUR_DNS")]
+    pub dns: Option<SocketAddr>,
     /// Where the service reaches the sidecar.
     #[arg(long, env = "MURMUR_LOCAL_ADDRESS", default_value = "127.0.0.1:3600")]
     pub local_address: SocketAddr,

@@ -2,15 +2,20 @@
 //! probes and metrics.
 
 pub(crate) mod admin;
+mod answer;
 mod body;
 mod events;
 pub(crate) mod local;
 mod problem;
 pub(crate) mod server;
+mod services;
 mod status;
 
 use bytes::Bytes;
 use http_body_util::Full;
 
-/// An answer; all are small and whole.
+pub(crate) use answer::Answer;
+pub(crate) use problem::ERROR_HEADER;
+
+/// An answer of the sidecar's own; all are small and whole.
 pub(crate) type Response = http::Response<Full<Bytes>>;

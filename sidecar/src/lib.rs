@@ -10,7 +10,9 @@
 
 mod board;
 pub(crate) mod bus;
+pub(crate) mod call;
 pub mod cli;
+mod connections;
 pub mod database;
 pub(crate) mod deliver;
 pub mod drain;
@@ -39,6 +41,7 @@ pub use settings::{Settings, SettingsError};
 use crate::board::Board;
 use crate::bus::Bus;
 use crate::bus::configuration::Follower;
+use crate::call::{Calls, Dns};
 use crate::deliver::Deliveries;
 use crate::drain::Drain;
 use crate::http::admin::Admin;
@@ -153,6 +156,7 @@ impl Sidecar {
             message_id_key,
             authorization,
             pod,
+            dns,
             limits,
             ..
         } = settings;
@@ -171,6 +175,11 @@ impl Sidecar {
         let publisher = Publisher::new(bus.clone(), limits.publish_timeout, limits.reconnect_grace);
         let sender = watch::Sender::new(Arc::new(config));
         let configuration = sender.subscribe();
+        let dns = Dns::new(dns, &configuration.borrow().mesh).map_err(|error| {
+            tracing::warn!(%error, "without the cluster's DNS no other service can be called");
+            format!("cannot use the cluster's DNS: {error}")
+        });
+        let calls = Calls::new(configuration.clone(), dns, limits.calls, metrics.calls.clone());
         let local = Local {
             service: configuration.borrow().service.clone(),
             source: default_source(&configuration.borrow()),
@@ -183,6 +192,7 @@ impl Sidecar {
                 limits.publish_bytes,
                 metrics.publishes_in_flight.clone(),
             ),
+            calls,
             limits: limits.clone(),
             metrics: metrics.clone(),
             board: board.clone(),

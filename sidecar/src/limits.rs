@@ -25,6 +25,8 @@ pub struct Limits {
     pub reconnect_grace: Duration,
     /// The bytes of events that wait for delivery, over all subscriptions.
     pub delivery_bytes: usize,
+    /// Calls under way, their answers' bodies included.
+    pub calls: usize,
     /// How long the end of the process waits for publishes in flight.
     pub shutdown: Duration,
 }
@@ -41,6 +43,7 @@ impl Default for Limits {
             headroom: 16 << 10,
             reconnect_grace: Duration::from_secs(1),
             delivery_bytes: 16 << 20,
+            calls: 256,
             shutdown: Duration::from_secs(6),
         }
     }

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(1, &format!("cannot start the async runtime: {error}")),
     };
     match cli.command {
-        Command::Run(arguments) => runtime.block_on(run(arguments)),
+        Command::Run(arguments) => runtime.block_on(run(*arguments)),
         Command::Drain(arguments) => runtime.block_on(drain_pod(arguments)),
     }
 }

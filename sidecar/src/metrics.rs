@@ -1,5 +1,7 @@
 //! Metrics, in Prometheus' conventions. Each is counted where the thing happens.
 
+mod calls;
+
 use std::fmt::{self, Write};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -9,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+pub(crate) use calls::{CallMetrics, Called};
 
 /// From half a millisecond, the time of a round trip to the bus, to the half
 /// minute that a slow service may take.
@@ -90,6 +94,8 @@ macro_rules! label_values {
         }
     };
 }
+
+use label_values;
 
 label_values!(Published {
     Stored => "stored",
@@ -181,6 +187,7 @@ pub(crate) struct Metrics {
     buffered: Family<SubscriptionLabels, Gauge>,
     held: Family<SubscriptionLabels, Gauge>,
     pub(crate) dead_letters: Family<DeadLabels, Counter>,
+    pub(crate) calls: CallMetrics,
 }
 
 fn seconds() -> Histogram {
@@ -206,6 +213,7 @@ impl Metrics {
             buffered: Family::default(),
             held: Family::default(),
             dead_letters: Family::default(),
+            calls: CallMetrics::new(),
         };
         metrics.register();
         metrics
@@ -275,6 +283,7 @@ impl Metrics {
             "Events given up, by reason; with deadLetter Discard they were dropped",
             self.dead_letters.clone(),
         );
+        self.calls.register(registry);
     }
 
     /// The text that Prometheus reads.

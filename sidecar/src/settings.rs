@@ -1,10 +1,11 @@
 //! What a sidecar starts with, parsed and checked once, before anything is bound.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use async_nats::ServerAddr;
 use http::HeaderValue;
-use murmur_mesh::config::{MESSAGE_ID_KEY_FILE, Ordering, SidecarConfig, Subscription, TOKEN_FILE};
+use murmur_mesh::config::{Call, MESSAGE_ID_KEY_FILE, Ordering, SidecarConfig, Subscription, TOKEN_FILE};
 use murmur_mesh::message_id::{InvalidKey, MessageIdKey};
 use murmur_mesh::partition::PARTITIONS;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub authorization: HeaderValue,
     /// This pod.
     pub pod: String,
+    /// The DNS server that knows the pods of other services; those of resolv.conf if absent.
+    pub dns: Option<SocketAddr>,
     /// The volume to lock.
     pub data: Option<PathBuf>,
     /// The database to create.
@@ -99,6 +102,7 @@ impl Settings {
             authorization: authorization(&folder.join(TOKEN_FILE))?,
             credentials: Credentials::open(folder)?,
             pod: pod(&arguments.pod)?,
+            dns: arguments.dns,
             data: arguments.data.clone(),
             database: arguments.database_path.clone(),
             limits: crate::limits::Limits::default(),
@@ -143,7 +147,19 @@ fn config(file: &Path) -> Result<SidecarConfig, SettingsError> {
 pub(crate) fn parse_config(json: &[u8]) -> Result<SidecarConfig, String> {
     let config: SidecarConfig = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     config.subscriptions.iter().try_for_each(check_subscription)?;
+    config.calls.iter().try_for_each(check_call)?;
     Ok(config)
+}
+
+fn check_call(call: &Call) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("call of {}: {what}", call.service));
+    if call.port == Some(0) {
+        return wrong("port must not be 0");
+    }
+    if call.timeout.is_zero() {
+        return wrong("timeout must be longer than 0");
+    }
+    Ok(())
 }
 
 fn check_subscription(subscription: &Subscription) -> Result<(), String> {

@@ -25,7 +25,7 @@ pub(super) fn service(service: &ValidMicroservice) -> Service {
     }
 }
 
-/// The headless Service: the address of each pod, ready or not.
+/// The headless Service: the address of each pod that is ready. Calls find it here.
 pub(super) fn pods_service(service: &ValidMicroservice) -> Service {
     Service {
         metadata: metadata(service, labels::pods_service(&service.name)),
@@ -33,7 +33,6 @@ pub(super) fn pods_service(service: &ValidMicroservice) -> Service {
             selector: Some(labels::selector(&service.name)),
             ports: Some(vec![port(i32::from(service.port), service.port)]),
             cluster_ip: Some("None".to_owned()),
-            publish_not_ready_addresses: Some(true),
             ..ServiceSpec::default()
         }),
         status: None,

@@ -10,8 +10,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::Response;
 use super::server::Handler;
+use super::{Answer, Response};
 use crate::board::Board;
 use crate::metrics::Metrics;
 
@@ -29,7 +29,13 @@ pub(crate) struct Admin {
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request<Incoming>) -> Response {
+    async fn handle(&self, request: Request<Incoming>) -> http::Response<Answer> {
+        self.answer(&request).await.map(Answer::Own)
+    }
+}
+
+impl Admin {
+    async fn answer(&self, request: &Request<Incoming>) -> Response {
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed here\n");
         }
@@ -46,9 +52,7 @@ impl Handler for Admin {
             _ => text(StatusCode::NOT_FOUND, "there are /startedz, /livez, /readyz, /metrics and /drained\n"),
         }
     }
-}
 
-impl Admin {
     /// The service's preStop: answers once endpoints have settled and the
     /// deliveries in progress have ended. It starts nothing: what makes the
     /// deliveries end is the sidecar's own preStop, `murmur-sidecar drain`.

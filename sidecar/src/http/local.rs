@@ -12,11 +12,12 @@ use murmur_mesh::message_id::MessageIdKey;
 use murmur_mesh::name::ServiceName;
 use tokio::sync::watch;
 
-use super::Response;
 use super::problem::{Code, Problem};
 use super::server::Handler;
+use super::{Answer, Response};
 use crate::board::Board;
 use crate::bus::Bus;
+use crate::call::Calls;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ use crate::publish::{GroupCommit, InFlight};
 
 /// The smallest limit on a body, however small the bus' own is.
 const SMALLEST_LIMIT: usize = 1 << 10;
+/// Where other services are.
+const SERVICES: &str = "/v1/services/";
 
 /// Answers the service.
 pub(crate) struct Local {
@@ -35,6 +38,7 @@ pub(crate) struct Local {
     pub(crate) bus: Bus,
     pub(crate) publisher: Arc<GroupCommit>,
     pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) calls: Calls,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
@@ -42,7 +46,16 @@ pub(crate) struct Local {
 }
 
 impl Handler for Local {
-    async fn handle(&self, request: Request<Incoming>) -> Response {
+    async fn handle(&self, request: Request<Incoming>) -> http::Response<Answer> {
+        if request.uri().path().starts_with(SERVICES) {
+            return self.call(request).await;
+        }
+        self.answer(request).await.map(Answer::Own)
+    }
+}
+
+impl Local {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
         let path = request.uri().path();
         let method = request.method();
         match path {
@@ -64,16 +77,15 @@ impl Handler for Local {
                 Some(_) => not_allowed("POST"),
                 None => {
                     let detail = format!(
-                        "there is nothing at {path}: there are /v1/events, /v1/events/{{type}} and /v1/status"
+                        "there is nothing at {path}: there are /v1/events, /v1/events/{{type}}, \
+                         /v1/services/{{name}}/{{path}} and /v1/status"
                     );
                     Problem::new(Code::NotFound, detail).response()
                 }
             },
         }
     }
-}
 
-impl Local {
     /// What the bus takes, less what a message needs beside its data.
     pub(super) fn largest_body(&self) -> usize {
         self.bus.client().max_payload().saturating_sub(self.limits.headroom).max(SMALLEST_LIMIT)

@@ -11,7 +11,7 @@ use super::Response;
 use crate::publish::Outcome;
 
 /// Marks an answer that comes from the sidecar, not from a service behind it.
-const ERROR_HEADER: HeaderName = HeaderName::from_static("murmur-error");
+pub(crate) const ERROR_HEADER: HeaderName = HeaderName::from_static("murmur-error");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What went wrong, for programs.
@@ -41,6 +41,20 @@ pub(crate) enum Code {
     NoAnswer,
     /// 507: the event store is full.
     StoreFull,
+    /// 400: `murmur-timeout` is not a duration, or too long.
+    BadTimeout,
+    /// 403: the service does not call this one.
+    CallNotAllowed,
+    /// 501: another protocol was asked for.
+    UpgradeNotSupported,
+    /// 502: the target gave no answer, or one that is not HTTP.
+    Broken,
+    /// 503: there is no replica of the target.
+    NoReplicas,
+    /// 503: no replica of the target listens.
+    Unreachable,
+    /// 504: the target did not answer in time.
+    CallTimeout,
 }
 
 impl Code {
@@ -68,6 +82,21 @@ impl Code {
             Self::BusRefused => (StatusCode::SERVICE_UNAVAILABLE, "busRefused", "The bus refused the event"),
             Self::NoAnswer => (StatusCode::GATEWAY_TIMEOUT, "noAnswer", "No answer in time"),
             Self::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "storeFull", "The event store is full"),
+            Self::BadTimeout => (StatusCode::BAD_REQUEST, "badTimeout", "Not a valid timeout"),
+            Self::CallNotAllowed => {
+                (StatusCode::FORBIDDEN, "callNotAllowed", "The service does not call this one")
+            }
+            Self::UpgradeNotSupported => {
+                (StatusCode::NOT_IMPLEMENTED, "upgradeNotSupported", "No other protocol is supported")
+            }
+            Self::Broken => (StatusCode::BAD_GATEWAY, "broken", "The service gave no answer"),
+            Self::NoReplicas => (StatusCode::SERVICE_UNAVAILABLE, "noReplicas", "The service has no replica"),
+            Self::Unreachable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unreachable", "The service cannot be reached")
+            }
+            Self::CallTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "callTimeout", "The service did not answer in time")
+            }
         }
     }
 }

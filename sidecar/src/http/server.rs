@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Response;
+use super::Answer;
 
 /// The largest head of a request: room for CloudEvents' 64 KiB of attributes.
 const LARGEST_HEAD: usize = 64 << 10;
@@ -24,7 +24,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// What answers the requests of a listener.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers one request.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Answer>> + Send;
 }
 
 /// A server's bounds and its end.

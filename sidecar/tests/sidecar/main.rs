@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail a test")]
 
 mod admin;
+mod calls;
 mod configuration;
 mod delivery;
 mod failures;

@@ -1,11 +1,13 @@
 //! What the tests stand on: a broker, a mesh's streams, a sidecar, a service, HTTP.
 
+mod dns;
 mod http;
 mod process;
 mod proxy;
 mod service;
 mod world;
 
+pub(crate) use dns::Dns;
 pub(crate) use http::{Answer, Http, get, post};
 pub(crate) use murmur_test_support::Broker;
 pub(crate) use murmur_test_support::broker::free_port;

@@ -44,6 +44,9 @@ pub(crate) struct Setup {
     pub(crate) max_bytes: i64,
     pub(crate) limits: Limits,
     pub(crate) sidecar: bool,
+    /// Further members of the configuration.
+    pub(crate) config: Value,
+    pub(crate) dns: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -58,6 +61,8 @@ impl Default for Setup {
             max_bytes: -1,
             limits: Limits::default(),
             sidecar: true,
+            config: json!({}),
+            dns: None,
         }
     }
 }
@@ -85,6 +90,7 @@ pub(crate) struct World {
     /// Another way to the broker.
     pub(crate) wire: Option<u16>,
     limits: Limits,
+    dns: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
 }
@@ -110,11 +116,14 @@ impl World {
     }
 
     pub(crate) async fn with(broker: Broker, js: jetstream::Context, setup: Setup) -> Self {
-        let config = json!({
+        let mut config = json!({
             "generation": 1, "service": "users", "mesh": "shop",
             "eventStore": "2026-11-21T09:00:00Z",
             "publishes": setup.publishes, "subscriptions": setup.subscriptions,
         });
+        for (name, value) in setup.config.as_object().unwrap() {
+            config[name] = value.clone();
+        }
         let mut world = Self {
             broker,
             js,
@@ -125,6 +134,7 @@ impl World {
             user: setup.user,
             wire: None,
             limits: setup.limits,
+            dns: setup.dns,
             stop: None,
             running: None,
         };
@@ -256,6 +266,7 @@ impl World {
             config: self.config_file(),
             bus_credentials: self.folder.path().to_owned(),
             pod: "users-1".to_owned(),
+            dns: self.dns,
             data: None,
             database_path: None,
             local_address: self.local,
