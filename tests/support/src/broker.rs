@@ -1,16 +1,24 @@
 //! A nats-server with JetStream of a test's own.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::tools::program;
+
+/// Where the data is, in the broker's folder.
+const STORE: &str = "jetstream";
+/// Ports that the kernel gives to no outgoing connection (Linux: 32768 and up):
+/// while a server is down, no client that tries to reach it can be given its port.
+const PORTS: Range<u16> = 10_000..32_000;
 
 /// A running nats-server on a port of its own; killed, by its id, when dropped.
 pub struct Broker {
@@ -37,7 +45,7 @@ impl Broker {
         let folder = tempfile::tempdir()?;
         let text = format!(
             "listen: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {:?}\n  {jetstream}\n}}\n{configuration}\n",
-            folder.path().join("jetstream"),
+            folder.path().join(STORE),
         );
         std::fs::write(folder.path().join("nats.conf"), text)?;
         let mut broker = Self { port, folder, child: None };
@@ -78,6 +86,17 @@ impl Broker {
             child.kill().await?;
         }
         Ok(())
+    }
+
+    /// Takes its data away, as a lost volume would; only while it is killed.
+    ///
+    /// # Errors
+    /// When it runs, or the files cannot be removed.
+    pub fn lose_data(&self) -> Result<()> {
+        if self.child.is_some() {
+            bail!("nats-server still runs: kill it first");
+        }
+        std::fs::remove_dir_all(self.store()).context("could not remove the data of nats-server")
     }
 
     /// Sends a signal, such as STOP and CONT.
@@ -122,6 +141,16 @@ impl Broker {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+
+    /// The folder of its data.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join(STORE)
+    }
+
+    /// Whether there is a process, be it stopped.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
 }
 
 /// A port that was free a moment ago.
@@ -129,5 +158,7 @@ impl Broker {
 /// # Errors
 /// When the machine has none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut tries = std::iter::repeat_with(|| rand::rng().random_range(PORTS)).take(1000);
+    tries.find(free).context("no port is free")
 }

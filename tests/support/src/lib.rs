@@ -2,6 +2,7 @@
 //! broker or of Kubernetes.
 
 pub mod broker;
+pub mod cluster;
 pub mod http;
 pub mod mesh;
 pub mod process;
@@ -9,4 +10,5 @@ pub mod sidecar;
 pub mod tools;
 
 pub use broker::Broker;
+pub use cluster::Cluster;
 pub use sidecar::Sidecar;

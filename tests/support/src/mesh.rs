@@ -34,6 +34,14 @@ pub async fn client(broker: &Broker) -> Result<jetstream::Context> {
 /// # Errors
 /// When the broker refuses.
 pub async fn streams(context: &jetstream::Context, max_bytes: i64) -> Result<()> {
+    replicated_streams(context, max_bytes, 1).await
+}
+
+/// The same, each stored on so many servers.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn replicated_streams(context: &jetstream::Context, max_bytes: i64, replicas: usize) -> Result<()> {
     for (name, subjects, max_bytes) in [
         (stream::EVENTS, stream::EVENTS_SUBJECTS.as_slice(), max_bytes),
         (stream::DEAD_LETTERS, stream::DEAD_LETTERS_SUBJECTS.as_slice(), -1),
@@ -46,6 +54,7 @@ pub async fn streams(context: &jetstream::Context, max_bytes: i64) -> Result<()>
                 discard: DiscardPolicy::New,
                 duplicate_window: Duration::from_secs(600),
                 max_bytes,
+                num_replicas: replicas,
                 allow_direct: name == stream::CONFIG,
                 allow_atomic_publish: name == stream::EVENTS,
                 ..Config::default()
@@ -121,7 +130,11 @@ pub async fn durables(
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
             max_deliver: -1,
-            max_ack_pending: 512,
+            max_ack_pending: match subscription.ordering {
+                Ordering::Key { .. } => 512,
+                Ordering::None => 1024,
+                Ordering::Strict => 1,
+            },
             ..pull::Config::default()
         };
         config.filter_subjects = match (shard, subscription.ordering) {

@@ -1,0 +1,247 @@
+//! Outages of the bus, one by one: publishing answers honestly and goes on by
+//! itself, delivery resumes by itself, nothing acknowledged is lost, nothing is
+//! out of order.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests may fail a test"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use murmur_mesh::stream::EVENTS;
+use murmur_robustness::check::{check, status_for};
+use murmur_robustness::history::{Answer, Delivery, Fate, History};
+use murmur_robustness::publisher::{Habits, Publishers, publish};
+use murmur_robustness::service::Behaviour;
+use murmur_robustness::world::World;
+use murmur_test_support::cluster;
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+/// How soon delivery is to resume once the bus is back, with room for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// How long all that is left may take: a stopped or killed holder's events come
+/// again after the ack wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn sidecar() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sidecar-under-test"))
+}
+
+/// A service that takes everything, in a moment.
+fn willing(_pod: usize) -> Arc<Behaviour> {
+    Arc::new(|delivery: &Delivery, before| {
+        let fate = Fate::of(delivery.data.as_bytes()).unwrap_or(Fate::Taken);
+        (status_for(fate, before), Duration::from_millis(5))
+    })
+}
+
+async fn world(servers: usize) -> World {
+    World::start(sidecar(), servers, 1, willing).await.unwrap()
+}
+
+fn traffic(world: &World) -> Publishers {
+    Publishers::start(&Habits::plain(3, Duration::from_millis(30)), world.ports())
+}
+
+/// Waits until something new has reached the service in each order; how long that took.
+async fn until_delivered(world: &World, what: &str) -> Duration {
+    let began = Instant::now();
+    let before = world.log.deliveries().len();
+    while began.elapsed() < PATIENCE {
+        let new = world.log.deliveries().split_off(before);
+        if ["key", "strict", "free"].iter().all(|name| new.iter().any(|one| one.subscription == *name)) {
+            println!("{what}: {:.1} s", began.elapsed().as_secs_f64());
+            return began.elapsed();
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nothing is delivered, {what}: {}", world.pods[0].sidecar.log());
+}
+
+/// Ends the traffic and checks everything; the history for more.
+async fn ends_well(world: &World, traffic: Publishers) -> History {
+    sleep(Duration::from_secs(1)).await;
+    let published = traffic.end().await;
+    let history = world.history(published, PATIENCE).await.unwrap();
+    let violations: Vec<_> = check(&history).iter().map(ToString::to_string).collect();
+    assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), world.pods[0].sidecar.log());
+    assert!(history.published.len() > 20, "{} events are no traffic", history.published.len());
+    history
+}
+
+#[tokio::test]
+async fn a_sidecar_that_starts_before_the_bus_refuses_honestly_and_works_once_it_is_there() {
+    let mut world = world(1).await;
+    world.pods[0].sidecar.kill().await.unwrap();
+    world.bed.cluster.servers()[0].kill().await.unwrap();
+    world.pods[0].sidecar.resume().await.unwrap();
+    let port = world.pods[0].sidecar.port;
+    assert_eq!(publish(port, "early", "k", "{}").await, Answer::NotStored(503));
+    let traffic = traffic(&world);
+    sleep(Duration::from_secs(2)).await;
+    world.bed.cluster.servers()[0].resume().await.unwrap();
+    assert!(until_delivered(&world, "after a start without the bus").await < SOON);
+    ends_well(&world, traffic).await;
+}
+
+#[tokio::test]
+async fn a_killed_broker_that_comes_back_with_its_data_costs_nothing_but_the_time() {
+    let mut world = world(1).await;
+    let traffic = traffic(&world);
+    for away in [500, 3000, 12_000] {
+        until_delivered(&world, "before a kill").await;
+        world.bed.cluster.servers()[0].kill().await.unwrap();
+        sleep(Duration::from_millis(away)).await;
+        world.bed.cluster.servers()[0].resume().await.unwrap();
+        assert!(until_delivered(&world, "after a kill").await < SOON);
+    }
+    let history = ends_well(&world, traffic).await;
+    let refused = history.published.iter().flat_map(|event| &event.answers);
+    assert!(refused.clone().any(|answer| *answer == Answer::NotStored(503)), "nobody noticed the outage");
+}
+
+#[tokio::test]
+async fn a_broker_that_stands_still_is_answered_for_honestly_and_missed_no_longer_than_it_is_away() {
+    let mut world = world(1).await;
+    let traffic = traffic(&world);
+    // Short, and longer than the ack wait.
+    for away in [3, 15] {
+        until_delivered(&world, "before a stop").await;
+        world.bed.cluster.servers()[0].signal(Signal::STOP).unwrap();
+        sleep(Duration::from_secs(away)).await;
+        world.bed.cluster.servers()[0].signal(Signal::CONT).unwrap();
+        assert!(until_delivered(&world, "after a stop").await < SOON);
+    }
+    ends_well(&world, traffic).await;
+}
+
+#[tokio::test]
+async fn a_change_of_leader_in_a_cluster_of_three_loses_nothing_and_keeps_the_order() {
+    let world = world(3).await;
+    let traffic = traffic(&world);
+    for _ in 0..3 {
+        until_delivered(&world, "before a leader steps down").await;
+        cluster::step_down(&world.bed.context, EVENTS).await.unwrap();
+        cluster::durable_steps_down(&world.bed.context, EVENTS, "key-0").await.unwrap();
+        cluster::durable_steps_down(&world.bed.context, EVENTS, "strict-all").await.unwrap();
+        assert!(until_delivered(&world, "after a leader stepped down").await < SOON);
+    }
+    ends_well(&world, traffic).await;
+}
+
+#[tokio::test]
+async fn with_its_leader_killed_or_standing_still_a_cluster_of_three_works_on() {
+    let mut world = world(3).await;
+    let traffic = traffic(&world);
+    until_delivered(&world, "before the kill").await;
+    let leader = world.bed.cluster.leader(&world.bed.context, EVENTS).await.unwrap();
+    world.bed.cluster.servers()[leader].kill().await.unwrap();
+    // An election takes some seconds; the leader itself does not come back for now.
+    assert!(until_delivered(&world, "after the leader was killed").await < PATIENCE);
+    world.bed.cluster.servers()[leader].resume().await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+
+    let leader = world.bed.cluster.leader(&world.bed.context, EVENTS).await.unwrap();
+    world.bed.cluster.servers()[leader].signal(Signal::STOP).unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert!(until_delivered(&world, "after the leader stood still").await < PATIENCE);
+    world.bed.cluster.servers()[leader].signal(Signal::CONT).unwrap();
+    ends_well(&world, traffic).await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_three_killed_all_at_once_has_everything_that_it_acknowledged() {
+    let mut world = world(3).await;
+    let traffic = traffic(&world);
+    until_delivered(&world, "before all three are killed").await;
+    for server in world.bed.cluster.servers() {
+        server.signal(Signal::KILL).unwrap();
+    }
+    for server in world.bed.cluster.servers() {
+        server.kill().await.unwrap();
+    }
+    sleep(Duration::from_secs(2)).await;
+    for server in world.bed.cluster.servers() {
+        server.resume().await.unwrap();
+    }
+    assert!(until_delivered(&world, "after all three were killed").await < PATIENCE);
+    ends_well(&world, traffic).await;
+}
+
+/// A file system of its own for the store of a server.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    /// `None` where nothing may be mounted.
+    fn mount(store: &Path, mebibytes: u32) -> Option<Self> {
+        std::fs::create_dir_all(store).unwrap();
+        let disk = Self(store.to_owned());
+        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"]).then_some(disk)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> bool {
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).arg(&self.0).stderr(std::process::Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a server that still writes there may be ending.
+        self.run("umount", &["--lazy"]);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_answered_for_honestly_and_loses_nothing_that_was_acknowledged() {
+    let mut world = world(1).await;
+    let server = &mut world.bed.cluster.servers()[0];
+    server.kill().await.unwrap();
+    server.lose_data().unwrap();
+    let Some(disk) = Disk::mount(&server.store(), 64) else {
+        println!("not run: nothing may be mounted here");
+        return;
+    };
+    server.resume().await.unwrap();
+    world.bed.cluster.until_ready().await.unwrap();
+    world.bed.furnish().await.unwrap();
+    let port = world.pods[0].sidecar.port;
+    let data = Fate::Taken.data(&"x".repeat(64 << 10));
+    let filler = disk.0.join("filler");
+    std::fs::write(&filler, vec![0; 60 << 20]).unwrap();
+    let mut stored = Vec::new();
+    let refused = loop {
+        let id = (stored.len() + 1).to_string();
+        match publish(port, &id, "k", &data).await {
+            Answer::Stored { sequence } => stored.push(sequence),
+            other => break other,
+        }
+        assert!(stored.len() < 1000, "the disk is not full");
+    };
+    // The broker says nothing at all when it cannot write: what became of it is not known.
+    assert!(matches!(refused, Answer::Unknown(504) | Answer::NotStored(507)), "{refused:?}");
+
+    std::fs::remove_file(&filler).unwrap();
+    // nats-server 2.15 writes to a store that has failed once only after it was started again.
+    let server = &mut world.bed.cluster.servers()[0];
+    server.kill().await.unwrap();
+    server.resume().await.unwrap();
+    let began = Instant::now();
+    let sequence = loop {
+        match publish(port, "after", "k", &data).await {
+            Answer::Stored { sequence } => break sequence,
+            other => assert!(began.elapsed() < SOON, "publishing does not go on: {other:?}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    };
+    let found: Vec<u64> = world.bed.stored().await.unwrap().iter().map(|event| event.sequence).collect();
+    stored.push(sequence);
+    assert!(stored.iter().all(|sequence| found.contains(sequence)), "{stored:?} are not all in {found:?}");
+}
