@@ -16,7 +16,11 @@ test: ## all tests: formatting, lints, drift, units, broker, API server, charts,
 
 .PHONY: check
 check: ## what needs no cluster: formatting, lints, drift, units, broker, API server, charts
-	@tests/run.sh format lint drift services rust charts
+	@tests/run.sh format lint drift services rust robust charts
+
+.PHONY: soak
+soak: ## faults at random for hours, each run checked: RUNS=200, SEED=… to repeat one
+	@tests/robustness/soak.sh --runs $(or $(RUNS),200) --long-every 20 $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench
 bench: ## measure: tables, and target/bench/*.json
