@@ -51,21 +51,6 @@ pub fn consumer_info(stream: &str, consumer: &str) -> String {
     format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}")
 }
 
-/// Makes a consumer, or changes one; `*` for any.
-pub fn consumer_create(stream: &str, consumer: &str) -> String {
-    format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}")
-}
-
-/// Deletes a consumer; `*` for any.
-pub fn consumer_delete(stream: &str, consumer: &str) -> String {
-    format!("$JS.API.CONSUMER.DELETE.{stream}.{consumer}")
-}
-
-/// Asks a consumer for its next messages; `*` for any.
-pub fn consumer_next(stream: &str, consumer: &str) -> String {
-    format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
-}
-
 /// Sets a consumer to a sequence; `*` for any.
 pub fn consumer_reset(stream: &str, consumer: &str) -> String {
     format!("$JS.API.CONSUMER.RESET.{stream}.{consumer}")

@@ -145,7 +145,10 @@ impl Draft {
     }
 
     /// Gives the event without filling anything in.
-    pub(crate) fn complete_as_is(self) -> Result<Event, InvalidEvent> {
+    ///
+    /// # Errors
+    /// When `id`, `source` or `type` is missing.
+    pub fn complete_as_is(self) -> Result<Event, InvalidEvent> {
         let Self { id, source, event_type, attributes, data } = self;
         Ok(Event {
             id: id.ok_or(InvalidEvent::Missing("id"))?,

@@ -6,7 +6,7 @@
 //! partition ([`partition`]) and its message id ([`message_id`]), what its data
 //! may be ([`schema`]), what the operator tells a sidecar ([`config`]) and
 //! hears from it ([`report`]), and what people and their tools may do
-//! ([`people`], [`api`], [`erased`], [`restoring`]).
+//! ([`people`], [`api`], [`redrive`], [`erased`], [`restoring`]).
 //! No other crate formats a subject, a stream or a durable name.
 //!
 //! Pure: it knows neither Kubernetes nor an async runtime nor a NATS client.
@@ -21,6 +21,7 @@ pub mod message_id;
 pub mod name;
 pub mod partition;
 pub mod people;
+pub mod redrive;
 pub mod report;
 pub mod restoring;
 pub mod schema;

@@ -69,6 +69,33 @@ pub fn dead_letters_of(service: &ServiceName, subscription: &SubscriptionName) -
     format!("dead.{service}.{subscription}.>")
 }
 
+/// All dead letters of a subscription of any service, or of all of them (`None`).
+pub fn dead_letters(subscription: Option<&SubscriptionName>) -> String {
+    subscription.map_or_else(|| "dead.>".to_owned(), |name| format!("dead.*.{name}.>"))
+}
+
+/// The filter for events by what is known of them.
+pub fn events(
+    from: Option<&ServiceName>,
+    partition: Option<Partition>,
+    event_type: Option<&EventType>,
+) -> String {
+    match event_type {
+        Some(event_type) => event_filter(from, partition, event_type),
+        None => {
+            let from = from.map_or("*", ServiceName::as_str);
+            let partition =
+                partition.map_or_else(|| "*".to_owned(), |partition| partition.number().to_string());
+            format!("events.{from}.{partition}.>")
+        }
+    }
+}
+
+/// All redriven dead letters of one partition, of whatever subscription.
+pub fn redrives_of(partition: Partition) -> String {
+    format!("redrive.*.*.{}", partition.number())
+}
+
 /// A dead letter that goes to its subscription again:
 /// `redrive.<service>.<subscription>.<partition>`; `None` for all partitions.
 pub fn redrive(

@@ -30,6 +30,9 @@ pub mod batch {
     pub const COMMIT: &str = "Nats-Batch-Commit";
 }
 
+/// The header of a redriven dead letter: the subject that its event was published to.
+pub const REDRIVEN_FROM: &str = "murmur-redriven-from";
+
 /// The headers of a dead letter, beside the event's own.
 pub mod dead_letter {
     /// Why: `rejected` or `exhausted` or `malformed`.

@@ -16,11 +16,14 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(super) const RENEWED_BEFORE: Duration = Duration::from_secs(15 * 24 * 3600);
 
 /// The Secret's files.
-pub(super) type Files = BTreeMap<String, String>;
+pub type Files = BTreeMap<String, String>;
 
 /// What the Secret should hold instead of `found`, `now` being the seconds
 /// since 1970; `None` when it is as it should be. A key that can be used is kept.
-pub(super) fn renewed(
+///
+/// # Errors
+/// When the account's key cannot sign.
+pub fn renewed(
     person: Person,
     account: &Account,
     url: &str,

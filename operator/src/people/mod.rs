@@ -4,4 +4,5 @@
 mod content;
 mod keep;
 
+pub use content::{Files, renewed};
 pub use keep::Keeper;

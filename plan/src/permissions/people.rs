@@ -33,9 +33,6 @@ pub fn of_person(person: Person) -> Permissions {
                 api::stream_delete(stream),
                 api::restore(stream),
                 api::snapshot_restore(stream),
-                api::consumer_create(stream, ">"),
-                api::consumer_delete(stream, "*"),
-                api::consumer_next(stream, "*"),
                 api::consumer_reset(stream, "*"),
             ]);
         }

@@ -13,5 +13,6 @@ mod identity;
 mod order;
 mod process;
 mod publishing;
+mod redrive;
 mod support;
 mod takeover;

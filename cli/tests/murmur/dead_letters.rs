@@ -1,0 +1,69 @@
+//! Redriving and dropping.
+
+use crate::world::World;
+
+#[tokio::test]
+async fn redriven_letters_go_to_their_subscription_in_the_order_of_the_event_store() {
+    let world = World::new().await;
+    // They died in another order than they were stored in.
+    world.letter("third", "ada", 30).await;
+    world.letter("first", "ada", 10).await;
+    world.letter("second", "ada", 20).await;
+    let found = world.murmur(&["deadletters", "redrive", "-s", "s", "-o", "json"]).await.json();
+    assert_eq!(found["redriven"], 3);
+    let messages = world.messages("EVENTS").await;
+    let ids: Vec<_> = messages.iter().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(ids, ["first", "second", "third"]);
+    assert!(messages.iter().all(|(subject, _)| subject.starts_with("redrive.tested.s.")), "{messages:?}");
+    assert_eq!(world.stored("DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn a_redrive_that_died_before_the_letter_was_deleted_stores_nothing_twice() {
+    let world = World::new().await;
+    let letter = world.letter("1", "ada", 10).await;
+    // What the dead run had stored, long ago: the broker has forgotten its message id.
+    let mut headers = vec![("ce-id".to_owned(), "1".to_owned())];
+    let id = format!("redrive dead.tested.s.0.10 {letter}");
+    headers.push(("Nats-Msg-Id".to_owned(), id));
+    let partition = murmur_mesh::partition::Partition::of("ada").number();
+    let mut stream = world.js.get_stream("EVENTS").await.unwrap();
+    let mut config = stream.info().await.unwrap().config.clone();
+    config.duplicate_window = std::time::Duration::from_millis(100);
+    world.js.update_stream(config).await.unwrap();
+    world.store(&format!("redrive.tested.s.{partition}"), &headers, "{}").await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+
+    world.letter("2", "ada", 20).await;
+    world.murmur(&["deadletters", "redrive", "--all"]).await.ok();
+    let ids: Vec<_> = world.messages("EVENTS").await.into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["1", "2"]);
+    assert_eq!(world.stored("DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn a_letter_is_kept_while_its_redrive_cannot_be_stored() {
+    let world = World::new().await;
+    let letter = world.letter("1", "ada", 10).await.to_string();
+    let mut stream = world.js.get_stream("EVENTS").await.unwrap();
+    let mut config = stream.info().await.unwrap().config.clone();
+    config.max_bytes = 10;
+    world.js.update_stream(config).await.unwrap();
+    let found = world.murmur(&["deadletters", "redrive", &letter]).await;
+    assert_eq!(found.code, 1);
+    assert!(found.err.contains("maximum bytes exceeded"), "{found:?}");
+    assert_eq!(world.stored("DEAD_LETTERS").await, 1);
+}
+
+#[tokio::test]
+async fn what_holds_no_event_is_left_and_named_and_the_rest_goes() {
+    let world = World::new().await;
+    world.store("dead.tested.s.0.1", &[], "garbage").await;
+    world.letter("1", "ada", 10).await;
+    let found = world.murmur(&["deadletters", "redrive", "--all"]).await;
+    assert_eq!(found.code, 1);
+    assert!(found.err.contains("1 dead letters were left, such as letter 1"), "{found:?}");
+    assert_eq!((world.stored("EVENTS").await, world.stored("DEAD_LETTERS").await), (1, 1));
+    world.murmur(&["deadletters", "drop", "1", "--yes"]).await.ok();
+    assert_eq!(world.stored("DEAD_LETTERS").await, 0);
+}
