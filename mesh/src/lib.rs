@@ -4,8 +4,9 @@
 //! is and how it travels ([`event`], [`wire`]), what things are called
 //! ([`name`], [`subject`], [`durable`], [`stream`]), how an event finds its
 //! partition ([`partition`]) and its message id ([`message_id`]), what its data
-//! may be ([`schema`]), what the operator tells a sidecar ([`config`]) and
-//! hears from it ([`report`]), and what people and their tools may do
+//! may be ([`schema`]), how services ask each other ([`query`]), what the
+//! operator tells a sidecar ([`config`]) and hears from it ([`report`]), and what
+//! people and their tools may do
 //! ([`people`], [`api`], [`redrive`], [`erased`], [`restoring`]).
 //! No other crate formats a subject, a stream or a durable name.
 //!
@@ -21,6 +22,7 @@ pub mod message_id;
 pub mod name;
 pub mod partition;
 pub mod people;
+pub mod query;
 pub mod redrive;
 pub mod report;
 pub mod restoring;

@@ -1,7 +1,7 @@
 //! Calls: a request to another service of the mesh, sent to one of its pods.
 //!
 //! [`headers`] says what is passed on, [`dns`] where the pods are, [`target`]
-//! keeps that up to date, [`replicas`] chooses one, [`exchange`] asks it and
+//! keeps that up to date, [`replicas`] chooses one, and
 //! [`download`] passes its answer on. The bus has no part in it.
 //!
 //! A call is sent again only if nobody can have read it: when there was no
@@ -10,7 +10,6 @@
 
 mod dns;
 mod download;
-mod exchange;
 mod headers;
 mod replicas;
 mod target;
@@ -20,25 +19,24 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use murmur_mesh::config::{Call, SidecarConfig};
-use murmur_mesh::duration;
 use murmur_mesh::name::ServiceName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use dns::Dns;
 pub(crate) use download::Download;
-pub(crate) use headers::TIMEOUT;
 
-use crate::connections::Connections;
+use crate::connections::{Connections, Failure, exchange};
+use crate::http::timeout;
 use crate::metrics::{CallMetrics, Called};
 use download::Source;
-use exchange::{Failure, Upload, exchange};
 use replicas::Ended;
 use target::Target;
 
@@ -46,6 +44,9 @@ use target::Target;
 const MOST_TRIES: usize = 4;
 /// The longest time that a client may ask for.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The body of a request: none, or what the client sends as it comes.
+type Upload = Either<Empty<Bytes>, Incoming>;
 
 /// Makes calls.
 pub(crate) struct Calls {
@@ -69,8 +70,8 @@ pub(crate) enum CallError {
     #[error("the upgrade to another protocol is not supported: send plain HTTP")]
     Upgrade,
     /// Not a duration, or too long a one.
-    #[error("the header murmur-timeout must be a duration of at most 1h, such as 500ms or 10s")]
-    Timeout,
+    #[error(transparent)]
+    Timeout(#[from] timeout::Invalid),
     /// Too many are under way.
     #[error("more calls are under way than the sidecar takes at once: call again, more slowly")]
     TooMany,
@@ -91,7 +92,7 @@ pub(crate) enum CallError {
 impl CallError {
     fn counted(&self) -> Called {
         match self {
-            Self::NotAllowed(_) | Self::Upgrade | Self::Timeout => Called::Refused,
+            Self::NotAllowed(_) | Self::Upgrade | Self::Timeout(_) => Called::Refused,
             Self::TooMany => Called::TooMany,
             Self::NoReplicas { .. } => Called::NoReplicas,
             Self::Unreachable { .. } => Called::Unreachable,
@@ -154,10 +155,7 @@ impl Calls {
         if headers::is_upgrade(&parts.headers) {
             return Err(CallError::Upgrade);
         }
-        let timeout = match parts.headers.get(TIMEOUT) {
-            None => call.timeout,
-            Some(value) => asked(value).ok_or(CallError::Timeout)?,
-        };
+        let timeout = timeout::asked(&parts.headers, LONGEST_TIMEOUT)?.unwrap_or(call.timeout);
         let room = self.room.clone().try_acquire_owned().map_err(|_| CallError::TooMany)?;
         parts.uri = Uri::from(path);
         parts.version = Version::HTTP_11;
@@ -260,10 +258,4 @@ impl Calls {
         });
         Ok((target, port))
     }
-}
-
-/// The time that a client asks for.
-fn asked(value: &HeaderValue) -> Option<Duration> {
-    let timeout = duration::parse(value.to_str().ok()?)?;
-    (!timeout.is_zero() && timeout <= LONGEST_TIMEOUT).then_some(timeout)
 }

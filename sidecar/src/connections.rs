@@ -1,5 +1,7 @@
 //! Connections to HTTP servers, kept for a moment after their last use.
 
+mod exchange;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +14,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
+
+pub(crate) use exchange::{Failure, exchange};
 
 /// How long an idle connection is kept: less than any server's own idle time.
 const IDLE: Duration = Duration::from_secs(3);

@@ -20,6 +20,8 @@ mod request;
 mod subscription;
 mod verdict;
 
+pub(crate) use request::own_headers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -3,13 +3,15 @@
 
 pub(crate) mod admin;
 mod answer;
-mod body;
+pub(crate) mod body;
 mod events;
 pub(crate) mod local;
 mod problem;
+mod queries;
 pub(crate) mod server;
 mod services;
 mod status;
+pub(crate) mod timeout;
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -22,6 +22,7 @@ pub mod lock;
 pub mod logging;
 mod metrics;
 pub(crate) mod publish;
+pub(crate) mod query;
 mod report;
 pub mod settings;
 
@@ -50,6 +51,7 @@ use crate::http::server::Server;
 use crate::logging::Level;
 use crate::metrics::Metrics;
 use crate::publish::{GroupCommit, InFlight, Publisher};
+use crate::query::{Answers, Asks};
 
 /// Connections to the admin listener: the kubelet's and Prometheus'.
 const ADMIN_CONNECTIONS: usize = 32;
@@ -193,11 +195,25 @@ impl Sidecar {
                 metrics.publishes_in_flight.clone(),
             ),
             calls,
+            asks: Asks::new(bus.clone(), configuration.clone(), limits.reconnect_grace),
+            queries_in_flight: InFlight::new(
+                limits.queries,
+                limits.query_bytes,
+                metrics.queries.asking.clone(),
+            ),
             limits: limits.clone(),
             metrics: metrics.clone(),
             board: board.clone(),
             drain: drain.clone(),
         };
+        let answers = Answers::new(
+            bus.clone(),
+            configuration.clone(),
+            authorization.clone(),
+            drain.clone(),
+            &limits,
+            metrics.queries.clone(),
+        );
         let deliveries = Deliveries {
             bus: bus.clone(),
             publisher,
@@ -220,6 +236,7 @@ impl Sidecar {
         let follower = Follower { bus: bus.clone(), credentials, file: config_file, current: sender };
         sidecar.in_background(follower.run());
         sidecar.in_background(deliveries.run());
+        sidecar.in_background(answers.run());
         sidecar.in_background(report::run(bus, board, configuration.clone(), pod));
         sidecar.in_background(apply(configuration, level, metrics));
         Ok(sidecar)

@@ -27,6 +27,16 @@ pub struct Limits {
     pub delivery_bytes: usize,
     /// Calls under way, their answers' bodies included.
     pub calls: usize,
+    /// Queries that this service asks, under way.
+    pub queries: usize,
+    /// How long a query waits for its answers, unless the client says otherwise.
+    pub query_timeout: Duration,
+    /// Queries of other services that are with this one.
+    pub answers: usize,
+    /// The same with those that wait for their turn.
+    pub answers_waiting: usize,
+    /// The bytes of queries and their answers: of those asked, and of those answered.
+    pub query_bytes: usize,
     /// How long the end of the process waits for publishes in flight.
     pub shutdown: Duration,
 }
@@ -44,6 +54,11 @@ impl Default for Limits {
             reconnect_grace: Duration::from_secs(1),
             delivery_bytes: 16 << 20,
             calls: 256,
+            queries: 256,
+            query_timeout: Duration::from_secs(5),
+            answers: 32,
+            answers_waiting: 256,
+            query_bytes: 16 << 20,
             shutdown: Duration::from_secs(6),
         }
     }

@@ -1,6 +1,7 @@
 //! Metrics, in Prometheus' conventions. Each is counted where the thing happens.
 
 mod calls;
+mod queries;
 
 use std::fmt::{self, Write};
 
@@ -13,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use calls::{CallMetrics, Called};
+pub(crate) use queries::{Answered, Asked, QueryMetrics};
 
 /// From half a millisecond, the time of a round trip to the bus, to the half
 /// minute that a slow service may take.
@@ -188,6 +190,7 @@ pub(crate) struct Metrics {
     held: Family<SubscriptionLabels, Gauge>,
     pub(crate) dead_letters: Family<DeadLabels, Counter>,
     pub(crate) calls: CallMetrics,
+    pub(crate) queries: QueryMetrics,
 }
 
 fn seconds() -> Histogram {
@@ -214,6 +217,7 @@ impl Metrics {
             held: Family::default(),
             dead_letters: Family::default(),
             calls: CallMetrics::new(),
+            queries: QueryMetrics::new(),
         };
         metrics.register();
         metrics
@@ -284,6 +288,7 @@ impl Metrics {
             self.dead_letters.clone(),
         );
         self.calls.register(registry);
+        self.queries.register(registry);
     }
 
     /// The text that Prometheus reads.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use async_nats::ServerAddr;
 use http::HeaderValue;
-use murmur_mesh::config::{Call, MESSAGE_ID_KEY_FILE, Ordering, SidecarConfig, Subscription, TOKEN_FILE};
+use murmur_mesh::config::{
+    Answer, Call, MESSAGE_ID_KEY_FILE, Ordering, SidecarConfig, Subscription, TOKEN_FILE,
+};
 use murmur_mesh::message_id::{InvalidKey, MessageIdKey};
 use murmur_mesh::partition::PARTITIONS;
 
@@ -148,7 +150,19 @@ pub(crate) fn parse_config(json: &[u8]) -> Result<SidecarConfig, String> {
     let config: SidecarConfig = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     config.subscriptions.iter().try_for_each(check_subscription)?;
     config.calls.iter().try_for_each(check_call)?;
+    config.answers.iter().try_for_each(check_answer)?;
     Ok(config)
+}
+
+fn check_answer(answer: &Answer) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("answer to {}: {what}", answer.query));
+    if answer.port == 0 {
+        return wrong("port must not be 0");
+    }
+    if answer.path.parse::<http::uri::PathAndQuery>().is_err() || !answer.path.starts_with('/') {
+        return wrong("path must be the path of a URL and start with '/'");
+    }
+    Ok(())
 }
 
 fn check_call(call: &Call) -> Result<(), String> {

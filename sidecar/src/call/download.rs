@@ -13,7 +13,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::exchange::Upload;
+use super::Upload;
 use super::target::Lease;
 use crate::connections::Connections;
 

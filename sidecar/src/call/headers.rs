@@ -7,10 +7,8 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri};
 
-use crate::http::ERROR_HEADER;
+use crate::http::{ERROR_HEADER, timeout};
 
-/// How long a call may take.
-pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("murmur-timeout");
 /// Those that concern one connection alone, beside the ones that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -43,7 +41,7 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
 /// The head of a request, for the target.
 pub(super) fn forward(headers: &mut HeaderMap, host: HeaderValue) {
     remove_hop_by_hop(headers);
-    headers.remove(TIMEOUT);
+    headers.remove(timeout::HEADER);
     // The sidecar itself has answered it.
     headers.remove(EXPECT);
     headers.insert(HOST, host);

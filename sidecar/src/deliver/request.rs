@@ -58,7 +58,7 @@ pub(super) fn key(message: &Message) -> Option<&str> {
 }
 
 /// The event's headers as they are delivered.
-fn own_headers(headers: &BusHeaders) -> Result<HeaderMap, String> {
+pub(crate) fn own_headers(headers: &BusHeaders) -> Result<HeaderMap, String> {
     let mut own = HeaderMap::with_capacity(headers.len() + 8);
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();

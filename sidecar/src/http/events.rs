@@ -36,7 +36,7 @@ impl From<InvalidEvent> for Failure {
 }
 
 /// What is filled in: a sortable unique id, the service as the source, now.
-struct Filled<'a>(&'a str);
+pub(super) struct Filled<'a>(pub(super) &'a str);
 
 impl Defaults for Filled<'_> {
     fn id(&self) -> String {

@@ -22,11 +22,14 @@ use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::publish::{GroupCommit, InFlight};
+use crate::query::Asks;
 
 /// The smallest limit on a body, however small the bus' own is.
 const SMALLEST_LIMIT: usize = 1 << 10;
 /// Where other services are.
 const SERVICES: &str = "/v1/services/";
+/// Where queries are asked.
+const QUERIES: &str = "/v1/queries/";
 
 /// Answers the service.
 pub(crate) struct Local {
@@ -39,6 +42,8 @@ pub(crate) struct Local {
     pub(crate) publisher: Arc<GroupCommit>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) calls: Calls,
+    pub(crate) asks: Asks,
+    pub(crate) queries_in_flight: Arc<InFlight>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
@@ -69,6 +74,11 @@ impl Local {
                 Response::new(Full::new(Bytes::from_static(b"drained\n")))
             }
             "/v1/drain" => not_allowed("POST"),
+            _ if path.starts_with(QUERIES) && method == Method::POST => {
+                let query = path[QUERIES.len()..].to_owned();
+                self.query(request, &query).await
+            }
+            _ if path.starts_with(QUERIES) => not_allowed("POST"),
             _ => match path.strip_prefix("/v1/events/") {
                 Some(event_type) if method == Method::POST => {
                     let event_type = event_type.to_owned();
@@ -77,7 +87,7 @@ impl Local {
                 Some(_) => not_allowed("POST"),
                 None => {
                     let detail = format!(
-                        "there is nothing at {path}: there are /v1/events, /v1/events/{{type}}, \
+                        "there is nothing at {path}: there are /v1/events, /v1/events/{{type}}, /v1/queries/{{type}}, \
                          /v1/services/{{name}}/{{path}} and /v1/status"
                     );
                     Problem::new(Code::NotFound, detail).response()

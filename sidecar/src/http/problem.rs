@@ -17,7 +17,7 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 /// What went wrong, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
-    /// 400: not a valid event.
+    /// 400: not a valid event or query.
     Malformed,
     /// 415: batches are not taken here.
     BatchNotSupported,
@@ -41,6 +41,10 @@ pub(crate) enum Code {
     NoAnswer,
     /// 507: the event store is full.
     StoreFull,
+    /// 400: `murmur-quorum` is not a number, or larger than what can be.
+    BadQuorum,
+    /// 403: the service does not ask this query.
+    QueryNotAllowed,
     /// 400: `murmur-timeout` is not a duration, or too long.
     BadTimeout,
     /// 403: the service does not call this one.
@@ -60,7 +64,7 @@ pub(crate) enum Code {
 impl Code {
     fn texts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "Not a valid event"),
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "Not valid"),
             Self::BatchNotSupported => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "batchNotSupported", "Batches are not taken here")
             }
@@ -74,7 +78,7 @@ impl Code {
             Self::BodyTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "bodyTimeout", "The body did not come in time")
             }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "tooLarge", "The event is too large"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "tooLarge", "Too large"),
             Self::TooMuchInFlight => {
                 (StatusCode::TOO_MANY_REQUESTS, "tooMuchInFlight", "Too much is in flight")
             }
@@ -82,6 +86,10 @@ impl Code {
             Self::BusRefused => (StatusCode::SERVICE_UNAVAILABLE, "busRefused", "The bus refused the event"),
             Self::NoAnswer => (StatusCode::GATEWAY_TIMEOUT, "noAnswer", "No answer in time"),
             Self::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "storeFull", "The event store is full"),
+            Self::BadQuorum => (StatusCode::BAD_REQUEST, "badQuorum", "Not a valid quorum"),
+            Self::QueryNotAllowed => {
+                (StatusCode::FORBIDDEN, "queryNotAllowed", "The service does not ask this query")
+            }
             Self::BadTimeout => (StatusCode::BAD_REQUEST, "badTimeout", "Not a valid timeout"),
             Self::CallNotAllowed => {
                 (StatusCode::FORBIDDEN, "callNotAllowed", "The service does not call this one")

@@ -22,7 +22,7 @@ fn problem(error: &CallError) -> Problem {
     let (code, retry_after) = match error {
         CallError::NotAllowed(_) => (Code::CallNotAllowed, None),
         CallError::Upgrade => (Code::UpgradeNotSupported, None),
-        CallError::Timeout => (Code::BadTimeout, None),
+        CallError::Timeout(_) => (Code::BadTimeout, None),
         CallError::TooMany => (Code::TooMuchInFlight, Some(1)),
         CallError::NoReplicas { .. } => (Code::NoReplicas, Some(1)),
         CallError::Unreachable { .. } => (Code::Unreachable, Some(1)),

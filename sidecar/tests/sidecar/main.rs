@@ -13,6 +13,7 @@ mod identity;
 mod order;
 mod process;
 mod publishing;
+mod queries;
 mod redrive;
 mod support;
 mod takeover;

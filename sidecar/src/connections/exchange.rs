@@ -1,28 +1,24 @@
-//! One request to one replica, and what may be done when it fails.
+//! One request to one server, and what may be done when it fails.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 
-use crate::connections::Connections;
+use super::Connections;
 
-/// The body of a request: none, or what the client sends as it comes.
-pub(super) type Upload = Either<Empty<Bytes>, Incoming>;
-
-/// The longest that a connection is waited for: replicas are near, and one
+/// The longest that a connection is waited for: servers are near, and one
 /// whose node is gone answers nothing at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
-pub(super) enum Failure {
+pub(crate) enum Failure<B> {
     /// There is no connection: the request is still here, unread.
-    Refused(Box<Request<Upload>>, String),
+    Refused(Box<Request<B>>, String),
     /// The connection ended before an answer; the target may have seen the request.
     Lost {
         /// It had been used before: it may just have been closed for being idle.
@@ -35,11 +31,15 @@ pub(super) enum Failure {
 
 /// Sends the request and waits for the head of its answer, which comes with the
 /// connection that brings the rest.
-pub(super) async fn exchange(
-    connections: &Connections<Upload>,
+pub(crate) async fn exchange<B>(
+    connections: &Connections<B>,
     address: SocketAddr,
-    mut request: Request<Upload>,
-) -> Result<(Response<Incoming>, SendRequest<Upload>), Failure> {
+    mut request: Request<B>,
+) -> Result<(Response<Incoming>, SendRequest<B>), Failure<B>>
+where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     if let Some(mut kept) = connections.take(address) {
         match send(&mut kept, request, true).await {
             Ok(response) => return Ok((response, kept)),
@@ -62,11 +62,11 @@ pub(super) async fn exchange(
     Ok((response, fresh))
 }
 
-async fn send(
-    connection: &mut SendRequest<Upload>,
-    request: Request<Upload>,
+async fn send<B: Body + 'static>(
+    connection: &mut SendRequest<B>,
+    request: Request<B>,
     reused: bool,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Response<Incoming>, Failure<B>> {
     let mut failed = match connection.try_send_request(request).await {
         Ok(response) => return Ok(response),
         Err(failed) => failed,
