@@ -99,8 +99,22 @@ pub struct MeshStatus {
     /// The metadata.generation that this status was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready: the event store is there and as it should be.
+    /// The event store as it was seen last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_store: Option<EventStoreStatus>,
+    /// Ready: the event store is there and as it should be. EventStoreReplaced: it is another one
+    /// than before, and the events before are gone; until spec is changed next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// What the operator has observed of an event store.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EventStoreStatus {
+    /// When it was made, which tells it from one that takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub created: Option<String>,
 }

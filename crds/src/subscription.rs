@@ -72,6 +72,9 @@ pub struct EventSubscriptionSpec {
     /// What happens to an event that was rejected or used up its attempts.
     #[serde(default)]
     pub dead_letter: DeadLetter,
+    /// Starts the subscription over, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// Whether delivery rests. Events wait meanwhile, and none is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -192,6 +195,20 @@ pub enum OrderingPolicy {
     None,
     /// In the order of the event store.
     Strict,
+}
+
+/// A subscription that starts over: its events are delivered again, those up to the time of the
+/// replay with the header murmur-replay, and it goes on with new ones.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Any name for the replay, such as the date. When it is another one than before, the
+    /// subscription starts over from `start`, once. One that is there when the subscription is made
+    /// counts as done.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[!-~]+$"))]
+    pub id: String,
+    /// Where in the history of events the replay starts.
+    #[serde(default)]
+    pub start: Start,
 }
 
 /// Where and how events are delivered.
@@ -338,8 +355,42 @@ pub struct EventSubscriptionStatus {
     /// metrics have the number that moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_delivered_sequence: Option<i64>,
-    /// Ready, CaughtUp and Delivering.
+    /// Which event store those numbers belong to: the time at which it was made. When it is replaced
+    /// by another one, events are delivered from its first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub event_store: Option<String>,
+    /// The replay that the subscription is in, or was in last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayStatus>,
+    /// Ready, CaughtUp and Delivering; EventStoreReplaced after that has happened, until spec is
+    /// changed next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// How far a replay is.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayStatus {
+    /// Its id.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// The last sequence number in the event store when it began: it ends there. Absent for an id
+    /// that counted as done from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary_sequence: Option<i64>,
+    /// Running, or Done when every event up to boundarySequence has been delivered or has become a
+    /// dead letter.
+    pub phase: ReplayPhase,
+}
+
+/// How far a replay is.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayPhase {
+    /// Events up to its boundary are still being delivered.
+    Running,
+    /// All of them have been.
+    Done,
 }

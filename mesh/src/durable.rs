@@ -50,6 +50,9 @@ impl fmt::Display for Shard {
 pub const REPLAY_ID: &str = "murmur.dev/replay";
 /// Metadata key: the last sequence of the event store when a replay began.
 pub const REPLAY_BOUNDARY: &str = "murmur.dev/replay-boundary";
+/// Metadata key: what a durable has delivered from its start on, as subjects
+/// with a space between two; what its filters have beyond that was added later.
+pub const FIRST_EVENTS: &str = "murmur.dev/first-events";
 
 /// The name of a durable: `<subscription>-<shard>`, and in a replay
 /// `<subscription>-<shard>_<hash of the replay's id>`.

@@ -40,8 +40,13 @@ pub fn of(
     publish.extend(service.publishes.iter().map(|event_type| subject::publish_permission(name, event_type)));
     for subscription in subscriptions.iter().filter(|subscription| subscription.service == *name) {
         publish.push(subject::dead_letters_of(name, &subscription.name));
-        for shard in subscription.ordering.shards() {
-            publish.extend(subject::durable_permissions(&DurableName::new(&subscription.name, shard, None)));
+        let mut runs = subscription.place.allowed.clone();
+        runs.insert(subscription.place.replay.as_ref().map(|replay| replay.id.clone()));
+        for (run, shard) in
+            runs.iter().flat_map(|run| subscription.ordering.shards().map(move |it| (run, it)))
+        {
+            let durable = DurableName::new(&subscription.name, shard, run.as_deref());
+            publish.extend(subject::durable_permissions(&durable));
         }
     }
     for query in &service.asks {

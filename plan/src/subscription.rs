@@ -1,6 +1,7 @@
 //! An EventSubscription: its validated form, and the durables that it needs.
 
 mod filters;
+mod runs;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Retry};
 use murmur_mesh::durable::{self, DurableName, Shard};
 use murmur_mesh::name::{EventType, ServiceName, SubscriptionName};
 
+pub use runs::{Found, Place, Run, Runs, WantedRun};
 pub use validate::validate;
 
 /// Events that are out with the sidecars at once, per durable: under `Key` the
@@ -59,6 +61,20 @@ pub struct ValidSubscription {
     pub filter: Option<String>,
     /// Whether delivery rests.
     pub suspend: bool,
+    /// The replay that is asked for.
+    pub replay: Option<AskedReplay>,
+    /// Which durables its sidecars use: the first ones, unless the bus is seen
+    /// to hold those of a replay.
+    pub place: Place,
+}
+
+/// A replay that a user asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedReplay {
+    /// Its id: the subscription starts over when it is another one than before.
+    pub id: String,
+    /// Where it starts.
+    pub start: Start,
 }
 
 /// Events of one type.
@@ -109,22 +125,24 @@ pub struct Durable {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// The durables of a subscription: one per shard.
-pub fn durables(subscription: &ValidSubscription) -> Vec<Durable> {
+/// The durables of a run of a subscription: one per shard.
+pub fn durables(subscription: &ValidSubscription, run: &WantedRun) -> Vec<Durable> {
     let pinned = matches!(subscription.ordering, Ordering::Key { .. });
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         (durable::OWNER_UID.to_owned(), subscription.uid.clone()),
         (durable::OWNER_NAME.to_owned(), subscription.name.to_string()),
         (durable::OWNER_SERVICE.to_owned(), subscription.service.to_string()),
     ]);
+    metadata.extend(run.metadata());
+    let replay = run.replay.as_ref().map(|replay| replay.id.as_str());
     subscription
         .ordering
         .shards()
         .map(|shard| Durable {
-            name: DurableName::new(&subscription.name, shard, None),
+            name: DurableName::new(&subscription.name, shard, replay),
             shard,
             filter_subjects: filters::of(subscription, shard),
-            start: subscription.start,
+            start: run.start,
             pinned,
             max_ack_pending: match subscription.ordering {
                 Ordering::Key { .. } => MAX_ACK_PENDING_KEY,

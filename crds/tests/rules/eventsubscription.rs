@@ -167,6 +167,14 @@ async fn options(kind: &Kind) {
     for bad in [0, 1_000_001] {
         kind.refuses(json!({"deliver": {"maxPerSecond": bad}}), "spec.deliver.maxPerSecond").await;
     }
+    let made = kind.create("example", &json!({"replay": {"id": "2026-11-21"}})).await.unwrap();
+    assert_eq!(made.data["spec"]["replay"], json!({"id": "2026-11-21", "start": {"policy": "All"}}));
+    for bad in ["", "a b", "ä", &"x".repeat(65)] {
+        kind.refuses(json!({"replay": {"id": bad}}), "spec.replay.id").await;
+    }
+    kind.refuses(json!({"replay": {"start": {}}}), "spec.replay.id: Required value").await;
+    let needed = "sequence must be set with the policy Sequence and only then";
+    kind.refuses(json!({"replay": {"id": "1", "start": {"policy": "Sequence"}}}), needed).await;
     kind.takes(json!({"suspend": true})).await;
     kind.refuses(json!({"suspend": "yes"}), "spec.suspend").await;
 }
@@ -196,6 +204,11 @@ async fn immutable(kind: &Kind) {
         change(json!({"deadLetter": {"policy": "Discard"}})),
         change(json!({"filter": {"cel": "true"}})),
         change(json!({"suspend": true})),
+        change(json!({"replay": {"id": "1"}})),
+        (
+            json!({"replay": {"id": "1"}}),
+            json!({"replay": {"id": "2", "start": {"policy": "Sequence", "sequence": 7}}}),
+        ),
         change(json!({"deliver": {"batch": {}, "maxPerSecond": 1}})),
     ] {
         kind.takes_change(from, to).await;

@@ -125,17 +125,29 @@ impl Actor {
                 () = self.mesh.sweep_wanted() => self.sweep.run(&self.mesh, &client).await?,
                 _ = check.tick() => {
                     self.ensure_account().await?;
-                    self.enter(self.ensure_streams(&client).await?);
+                    self.settle(&client).await?;
                     self.sweep.run(&self.mesh, &client).await?;
                 }
                 // The sender lives in the mesh, which lives as long as this task.
-                Ok(()) = streams.changed() => self.enter(self.ensure_streams(&client).await?),
+                Ok(()) = streams.changed() => self.settle(&client).await?,
                 message = reports.next() => match message {
                     Some(message) => self.take_report(&message),
                     None => reports = subscribe(&client).await?,
                 },
             }
         }
+    }
+
+    /// Puts the streams right. Of another event store than before the durables
+    /// are read first: whoever looks must not take its for none.
+    async fn settle(&self, client: &Client) -> Result<(), BusError> {
+        let ready = self.ensure_streams(client).await?;
+        let unread = self.mesh.observed().consumers.is_none();
+        if unread {
+            self.poll(client).await?;
+        }
+        self.enter(ready);
+        Ok(())
     }
 
     async fn ensure_account(&self) -> Result<(), BusError> {
@@ -167,10 +179,13 @@ impl Actor {
     }
 
     async fn poll(&self, client: &Client) -> Result<(), BusError> {
-        let consumers = consumers::list(client).await?;
         let known = self.mesh.observed().dead_letter_mark();
         let counted = dead_letters::count(client, known).await?;
-        let news = self.mesh.observed().take(consumers, counted);
+        let news = {
+            let _alone = self.mesh.changing().await;
+            let consumers = consumers::list(client).await?;
+            self.mesh.observed().take(consumers, counted)
+        };
         for subscription in news {
             self.changes.send(Changed::Subscription { mesh: self.mesh.name.clone(), subscription });
         }

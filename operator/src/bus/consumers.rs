@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_nats::Client;
+use jiff::Timestamp;
 use murmur_mesh::durable::{OWNER_NAME, OWNER_UID};
 use murmur_mesh::stream;
 use murmur_plan::status::subscription::{DurablePosition, DurableProgress};
+use murmur_plan::subscription::Found;
 use serde_json::{Value, json};
 
 use super::error::BusError;
@@ -23,6 +25,8 @@ pub struct Consumer {
     pub progress: DurableProgress,
     /// Whether it is paused.
     pub paused: bool,
+    /// When it was made.
+    pub created: Timestamp,
 }
 
 impl Consumer {
@@ -41,6 +45,7 @@ impl Consumer {
             config: with_one_filter_field(info["config"].clone()),
             progress: DurableProgress { before: None, now: position },
             paused: info["paused"].as_bool().unwrap_or_default(),
+            created: info["created"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default(),
         };
         Some((info["name"].as_str()?.to_owned(), consumer))
     }
@@ -48,6 +53,13 @@ impl Consumer {
     /// The uid of the EventSubscription that it belongs to.
     pub fn owner_uid(&self) -> Option<&str> {
         self.config["metadata"][OWNER_UID].as_str()
+    }
+
+    /// It as planning takes it.
+    pub(super) fn found(&self, name: &str) -> Found {
+        let metadata = self.config["metadata"].as_object().into_iter().flatten();
+        let metadata = metadata.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        Found { name: name.to_owned(), metadata: metadata.collect(), created: self.created }
     }
 
     /// The name of that EventSubscription.

@@ -97,14 +97,17 @@ fn owner_uid(config: &Value) -> Option<&str> {
 }
 
 /// Removes a durable if it still belongs to `owner_uid`.
-pub(super) async fn remove(client: &Client, name: &str, owner_uid: &str) -> Result<bool, BusError> {
+///
+/// # Errors
+/// When the broker is away or refuses.
+pub async fn remove(client: &Client, name: &str, owner_uid: &str) -> Result<bool, BusError> {
     match read(client, name).await? {
         Some(consumer) if consumer.owner_uid() == Some(owner_uid) => {}
         _ => return Ok(false),
     }
     match jetstream(client, &format!("CONSUMER.DELETE.{}.{name}", stream::EVENTS), &Value::Null).await {
         Ok(_) => {
-            tracing::info!(durable = name, owner_uid, "removed a durable that nobody owns any more");
+            tracing::info!(durable = name, owner_uid, "removed a durable that is of no more use");
             Ok(true)
         }
         Err(error) if error.is_refused_with(code::CONSUMER_NOT_FOUND) => Ok(false),

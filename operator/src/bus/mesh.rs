@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use murmur_mesh::config::StreamIdentity;
+use murmur_plan::subscription::{Found, Runs, ValidSubscription};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
@@ -105,8 +106,9 @@ pub struct Mesh {
     observed: Mutex<Observed>,
     streams: watch::Sender<Vec<Value>>,
     orphaned: Notify,
-    /// Held while a durable is changed: between the look at its owner and its
-    /// removal, no other may take its name.
+    /// Held while a durable is changed, and while all are read: between the look
+    /// at its owner and its removal, no other may take its name; and what was
+    /// made meanwhile must not look as if it were gone.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -173,6 +175,15 @@ impl Mesh {
     pub fn observed(&self) -> MutexGuard<'_, Observed> {
         // A panic while holding it leaves plain data, which is still true.
         self.observed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The runs of a subscription as the bus showed them last; `None` before it has.
+    pub fn runs(&self, subscription: &ValidSubscription) -> Option<Runs> {
+        let observed = self.observed();
+        let owned = observed.consumers.as_ref()?.iter();
+        let owned = owned.filter(|(_, consumer)| consumer.owner_uid() == Some(&subscription.uid));
+        let found: Vec<Found> = owned.map(|(name, consumer)| consumer.found(name)).collect();
+        Some(Runs::of(subscription, &found))
     }
 
     /// Waits for the right to change durables.

@@ -24,11 +24,12 @@ mod system;
 
 pub use changes::{Changed, Changes};
 pub use consumers::{Consumer, Consumers};
-pub use durables::{Wanted, ensure as ensure_durable};
+pub use durables::{Wanted, ensure as ensure_durable, remove as remove_durable};
 pub use error::BusError;
 pub use mesh::{Mesh, MeshState, Observed, Ready};
 pub use registry::{MeshError, Meshes};
 pub use reports::Reports;
 pub use service_config::{Published, publish_config, read_config};
+pub use streams::last_sequence;
 pub use sweep::Sweep;
 pub use system::SystemConnection;

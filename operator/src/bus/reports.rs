@@ -73,6 +73,12 @@ impl Reports {
         versions.all(|other| other == first).then(|| first.to_owned())
     }
 
+    /// Whether no pod of `service` that reports runs with a configuration before `generation`.
+    pub fn all_run_with(&self, service: &str, generation: u64, now: Instant) -> bool {
+        let fresh = self.of(service).filter(|(_, (at, _))| now.duration_since(*at) < STALE_AFTER);
+        fresh.into_iter().all(|(_, (_, report))| report.generation >= generation)
+    }
+
     /// When the first of the reports that count now will count no longer.
     pub fn next_stale(&self, service: &str, now: Instant) -> Option<Duration> {
         self.of(service).map(|(_, (at, _))| STALE_AFTER.saturating_sub(now.duration_since(*at))).min()
@@ -119,6 +125,16 @@ mod tests {
         reports.take("report.history.a", &report("a", None), now);
         assert_eq!(reports.take("report.history.a", &report("a", None), now), None);
         assert_eq!(reports.delivery("history", "s", now + STALE_AFTER), Delivery::Unreported);
+    }
+
+    #[test]
+    fn a_pod_that_is_behind_holds_all_up_until_it_is_silent() {
+        let (mut reports, now) = (Reports::default(), Instant::now());
+        assert!(reports.all_run_with("history", 2, now), "nobody reports");
+        reports.take("report.history.a", &report("a", None), now);
+        assert!(reports.all_run_with("history", 1, now));
+        assert!(!reports.all_run_with("history", 2, now));
+        assert!(reports.all_run_with("history", 2, now + STALE_AFTER));
     }
 
     #[test]

@@ -87,7 +87,10 @@ fn read(name: &str, info: &Value) -> Result<Stream, BusError> {
 }
 
 /// The last sequence of a stream, read now.
-pub(super) async fn last_sequence(client: &Client, name: &str) -> Result<u64, BusError> {
+///
+/// # Errors
+/// When the broker is away.
+pub async fn last_sequence(client: &Client, name: &str) -> Result<u64, BusError> {
     let info = jetstream(client, &format!("STREAM.INFO.{name}"), &json!({})).await?;
     Ok(info["state"]["last_seq"].as_u64().unwrap_or_default())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use murmur_plan::labels::MANAGER;
-use murmur_plan::status::conditions::{CAUGHT_UP, PROGRESSING};
+use murmur_plan::status::conditions::{CAUGHT_UP, EVENT_STORE_REPLACED, PROGRESSING};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -23,6 +23,8 @@ const APART: Duration = Duration::from_millis(200);
 const NUMBERS: [&str; 3] = ["pending", "deadLetters", "lastDeliveredSequence"];
 /// Conditions whose changes are no event: they change in everyday life.
 const EVERYDAY: [&str; 2] = [CAUGHT_UP, PROGRESSING];
+/// Conditions that say, when true, that something is wrong.
+const ALARMS: [&str; 1] = [EVENT_STORE_REPLACED];
 
 /// Reasons that every new service has for a while.
 const PASSING: [&str; 3] = ["PodsNotReady", "ClaimPending", "ClaimMissing"];
@@ -143,9 +145,7 @@ impl StatusWriter {
                 continue;
             }
             let text = |field: &str| condition[field].as_str().unwrap_or_default();
-            self.events
-                .record(&reference, condition["status"] == "True", text("reason"), kind, text("message"))
-                .await;
+            self.events.record(&reference, is_good(condition), text("reason"), kind, text("message")).await;
         }
     }
 }
@@ -154,8 +154,10 @@ impl StatusWriter {
 /// At first sight only of what is wrong and will not pass by itself.
 fn is_news(before: &Value, condition: &Value) -> bool {
     let kind = condition["type"].as_str().unwrap_or_default();
-    let (good, unknown) = (condition["status"] == "True", condition["status"] == "Unknown");
+    let (good, unknown) = (is_good(condition), condition["status"] == "Unknown");
     match find(before, kind) {
+        // It says each time of what.
+        Some(old) if ALARMS.contains(&kind) => !good && old["message"] != condition["message"],
         Some(old) => {
             !unknown && (old["status"] != condition["status"] || old["reason"] != condition["reason"])
         }
@@ -164,6 +166,11 @@ fn is_news(before: &Value, condition: &Value) -> bool {
             !good && !unknown && !passes
         }
     }
+}
+
+fn is_good(condition: &Value) -> bool {
+    let alarm = condition["type"].as_str().is_some_and(|kind| ALARMS.contains(&kind));
+    condition["status"] == if alarm { "False" } else { "True" }
 }
 
 fn find<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
@@ -228,6 +235,16 @@ mod tests {
         assert!(is_news(&Value::Null, &ready("False", "NameTaken")));
         assert!(is_news(&before(ready("True", "Available")), &ready("False", "PodsNotReady")));
         assert!(!is_news(&before(ready("True", "Available")), &ready("True", "Available")));
+    }
+
+    #[test]
+    fn a_replaced_event_store_is_news_each_time_it_happens() {
+        let replaced =
+            |message: &str| json!({"type": EVENT_STORE_REPLACED, "status": "True", "message": message});
+        let before = |message: &str| json!({"conditions": [replaced(message)]});
+        assert!(is_news(&Value::Null, &replaced("1")));
+        assert!(!is_news(&before("1"), &replaced("1")));
+        assert!(is_news(&before("1"), &replaced("2")));
     }
 
     #[test]

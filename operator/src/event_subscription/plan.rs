@@ -1,15 +1,15 @@
 //! Planned durables in the form of the JetStream API. Pure.
 
 use murmur_mesh::durable::PIN_GROUP;
-use murmur_plan::subscription::{Durable, Start, ValidSubscription, durables};
+use murmur_plan::subscription::{Durable, Start, ValidSubscription, WantedRun, durables};
 use serde_json::{Value, json};
 
 use crate::bus::Wanted;
 use crate::mesh::nanoseconds;
 
-/// The durables of a subscription.
-pub(super) fn plan(subscription: &ValidSubscription) -> Vec<Wanted> {
-    durables(subscription)
+/// The durables of a run of a subscription.
+pub(super) fn plan(subscription: &ValidSubscription, run: &WantedRun) -> Vec<Wanted> {
+    durables(subscription, run)
         .iter()
         .map(|durable| Wanted {
             name: durable.name.to_string(),

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use murmur_crds::EventSubscription;
+use murmur_mesh::stream;
+use murmur_plan::status::subscription::ObservedRun;
 use murmur_plan::subscription;
 
 use super::status::Findings;
 use super::{apply, dereference, plan, status};
+use crate::bus::last_sequence;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -35,8 +38,12 @@ pub async fn reconcile(resource: Arc<EventSubscription>, context: Arc<Context>) 
         return Ok(Action::requeue(SOON));
     }
     findings.blocked = outcome.as_ref().err().map(Error::problem);
+    let unfinished = findings.unfinished;
     let again = status::write(&resource, &context, findings).await?;
     outcome?;
+    if unfinished {
+        return Ok(Action::requeue(SOON));
+    }
     Ok(Action::requeue(again.map_or(AGAIN, |again| again.clamp(SOON, AGAIN))))
 }
 
@@ -48,6 +55,24 @@ async fn steps(
     let subscription = subscription::validate(resource)?;
     let mesh = dereference::dereference(resource, context).await?;
     findings.mesh = Some(mesh.clone());
-    findings.progress = Some(apply::apply(context, &mesh, &plan::plan(&subscription)).await?);
+    let ready = mesh.settled().await?;
+    let runs = apply::runs(&mesh, &subscription)?;
+    let known = resource.status.as_ref().and_then(|status| status.event_store.as_deref());
+    let replaced = known.is_some_and(|known| known != ready.event_store.0);
+    let last = match runs.begins(&subscription) {
+        true => last_sequence(&ready.client, stream::EVENTS).await?,
+        false => 0,
+    };
+    let wanted = runs.wanted(&subscription, replaced, last);
+    let planned = plan::plan(&subscription, &wanted);
+    findings.progress = Some(apply::apply(context, &mesh, &ready, &planned).await?);
+    let later = wanted.added_later(&subscription.events);
+    findings.run = Some(ObservedRun {
+        event_store: ready.event_store.0.clone(),
+        id: wanted.id.clone(),
+        boundary: wanted.replay.as_ref().map(|replay| replay.boundary),
+        added_later: later.into_iter().map(ToString::to_string).collect(),
+    });
+    findings.unfinished = apply::retire(context, &mesh, &ready, &subscription, (&runs, &wanted)).await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use murmur_crds::EventSubscription;
 use murmur_plan::status::conditions::{DELIVERING, Problem};
-use murmur_plan::status::subscription::{Delivery, DurableProgress, Observed, of};
+use murmur_plan::status::subscription::{Delivery, DurableProgress, Observed, ObservedRun, of};
 use serde_json::json;
 
 use crate::bus::Mesh;
@@ -25,6 +25,10 @@ pub(super) struct Findings {
     pub(super) mesh: Option<Arc<Mesh>>,
     /// How far its durables are, if the bus could be asked.
     pub(super) progress: Option<Vec<DurableProgress>>,
+    /// The run that its durables are.
+    pub(super) run: Option<ObservedRun>,
+    /// Whether durables of another run still wait for the sidecars to let go of them.
+    pub(super) unfinished: bool,
     /// Why it does not run.
     pub(super) blocked: Option<Problem>,
 }
@@ -55,6 +59,7 @@ pub(super) async fn write(
         durables: findings.progress,
         dead_letters: None,
         delivery: Delivery::Unreported,
+        run: findings.run,
         suspended: resource.spec.suspend,
         blocked: findings.blocked,
     };

@@ -6,8 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use murmur_crds::mesh::EventStoreStatus;
 use murmur_crds::{Mesh, MeshStatus};
 use murmur_plan::status::conditions::READY;
+use murmur_plan::status::event_store::replaced;
 use murmur_plan::status::{Finding, merge};
 use serde_json::json;
 
@@ -25,7 +27,8 @@ pub async fn reconcile(resource: Arc<Mesh>, context: Arc<Context>) -> Result<Act
     if resource.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let outcome = steps(&resource, &context).await;
+    let mut store = None;
+    let outcome = steps(&resource, &context, &mut store).await;
     let finding = match &outcome {
         Ok(()) => Finding::new(READY, true, "StreamsReady", "the streams of the mesh are there"),
         Err(error) => {
@@ -34,21 +37,27 @@ pub async fn reconcile(resource: Arc<Mesh>, context: Arc<Context>) -> Result<Act
         }
     };
     let generation = resource.metadata.generation.unwrap_or_default();
-    let existing = resource.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let known = resource.status.clone().unwrap_or_default();
+    let before = known.event_store.as_ref().and_then(|store| store.created.clone());
+    let replaced = replaced(&known.conditions, before.as_deref(), store.as_deref(), generation);
+    let findings = [Some(finding), replaced].into_iter().flatten();
     let status = MeshStatus {
         observed_generation: Some(generation),
-        conditions: merge(existing, [finding], generation, Timestamp::now()),
+        event_store: store.map(|created| EventStoreStatus { created: Some(created) }).or(known.event_store),
+        conditions: merge(&known.conditions, findings, generation, Timestamp::now()),
     };
     context.status.write(&*resource, &json!(status)).await.map_err(Error::Status)?;
     outcome.map(|()| Action::requeue(AGAIN))
 }
 
-async fn steps(resource: &Mesh, context: &Context) -> Result<(), Error> {
+/// Notes in `store` which event store there is.
+async fn steps(resource: &Mesh, context: &Context, store: &mut Option<String>) -> Result<(), Error> {
     let namespace = resource.namespace().unwrap_or_default();
     // A plan that cannot be made is this object's mistake, whether or not the mesh runs.
     context.streams(&namespace)?;
-    let mesh = context.mesh(&namespace).await?;
-    match mesh.settled().await?.refused {
+    let ready = context.mesh(&namespace).await?.settled().await?;
+    *store = Some(ready.event_store.0);
+    match ready.refused {
         None => Ok(()),
         Some(error) => Err(error.into()),
     }

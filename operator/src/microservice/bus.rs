@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use murmur_mesh::ServiceName;
 use murmur_mesh::config::{SidecarConfig, StreamIdentity};
+use murmur_plan::subscription::{Place, ValidSubscription};
 
 use crate::bus::{Mesh, Published, publish_config, read_config};
 use crate::context::Context;
@@ -26,6 +27,25 @@ pub(super) async fn look(mesh: &Arc<Mesh>, service: &ServiceName) -> Bus {
             published: read_config(&ready.client, service).await.map_err(Error::Bus),
         },
     }
+}
+
+/// The subscriptions, each with its place on the bus; while that has not been
+/// seen, the one that their sidecars were told.
+pub(super) fn placed(
+    mesh: &Mesh,
+    subscriptions: &[ValidSubscription],
+    told: Option<&SidecarConfig>,
+) -> Vec<ValidSubscription> {
+    let placed = subscriptions.iter().cloned().map(|mut subscription| {
+        let told = || {
+            let mut told = told.iter().flat_map(|config| &config.subscriptions);
+            Place::told(told.find(|told| told.name == subscription.name)?.replay.clone()).into()
+        };
+        let seen = mesh.runs(&subscription).map(|runs| runs.place());
+        subscription.place = seen.or_else(told).unwrap_or_default();
+        subscription
+    });
+    placed.collect()
 }
 
 /// Publishes a configuration; it is stored when this returns.

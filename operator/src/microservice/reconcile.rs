@@ -63,10 +63,11 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
 
     let there = dereference::dereference(resource, context).await?;
     let mesh = context.mesh(&namespace).await?;
-    let secrets =
-        secrets::secrets(&service, &subscriptions, &neighbours, &mesh.account, there.secret.as_deref())?;
     let bus = bus::look(&mesh, &service.name).await;
+    let placed = bus::placed(&mesh, &subscriptions, there.config.as_ref());
+    let secrets = secrets::secrets(&service, &placed, &neighbours, &mesh.account, there.secret.as_deref())?;
     let plan = |told: Option<&SidecarConfig>| {
+        let subscriptions = bus::placed(&mesh, &subscriptions, told);
         let known =
             Known { event_store: bus.event_store.clone(), told, published: bus.published.as_ref().ok() };
         plan::plan(&context.settings.plan, &service, &subscriptions, &neighbours, &secrets, known)

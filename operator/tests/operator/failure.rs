@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use murmur_crds::EventSubscription;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, PostParams};
+use murmur_crds::{EventSubscription, Mesh};
 use serde_json::{Value, json};
 
 use crate::world::{test_alone, wait};
@@ -82,7 +84,12 @@ fn a_nats_that_lost_everything_is_set_up_again_as_another_event_store() {
     test_alone("NATS empty", |world| async move {
         let ns = world.namespace("empty").await?;
         world.microservice(&ns, "users", json!({"publishes": [{"type": "A"}]})).await?;
-        world.subscription(&ns, "mine", "users", "A", json!({"ordering": {"policy": "None"}})).await?;
+        let new = json!({"ordering": {"policy": "None"}, "start": {"policy": "New"}});
+        world.subscription(&ns, "mine", "users", "A", new).await?;
+        let mesh: Mesh = serde_json::from_value(json!({"apiVersion": "murmur.dev/v1alpha1", "kind": "Mesh",
+            "metadata": {"name": "default"}, "spec": {}}))?;
+        world.api::<Mesh>(&ns).create(&PostParams::default(), &mesh).await?;
+        world.condition_of::<Mesh>(&ns, "default", "Ready", "True").await?;
         world.condition(&ns, "users", "BusReady", "True").await?;
         world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
         let told = || async {
@@ -101,7 +108,21 @@ fn a_nats_that_lost_everything_is_set_up_again_as_another_event_store() {
         world.condition(&ns, "users", "BusReady", "True").await?;
         wait("the durable is there again", || async {
             let info = world.jetstream(&ns, "CONSUMER.INFO.EVENTS.mine-all", &Value::Null).await?;
-            Ok(info.get("error").is_none().then_some(()))
+            // With all that the new one ever had, although it was to start with what is new.
+            Ok((info["config"]["deliver_policy"] == "all").then_some(()))
+        })
+        .await?;
+        let (_, message) =
+            world.condition_of::<EventSubscription>(&ns, "mine", "EventStoreReplaced", "True").await?;
+        assert!(message.contains(before["eventStore"].as_str().unwrap_or("?")), "{message}");
+        world.condition_of::<Mesh>(&ns, "default", "EventStoreReplaced", "True").await?;
+        wait("events say so", || async {
+            let events = world.api::<Event>(&ns).list(&ListParams::default()).await?;
+            let told = |event: &&Event| {
+                event.reason.as_deref() == Some("EventStoreReplaced")
+                    && event.type_.as_deref() == Some("Warning")
+            };
+            Ok((events.iter().filter(told).count() == 2).then_some(()))
         })
         .await?;
         Ok(())

@@ -10,6 +10,7 @@ mod election;
 mod failure;
 mod objects;
 mod people;
+mod replay;
 mod status;
 mod steady;
 mod subscriptions;

@@ -78,7 +78,7 @@ fn told(service: &ValidMicroservice, subscription: &ValidSubscription) -> Subscr
         dead_letter: subscription.dead_letter,
         filter: subscription.filter.clone(),
         suspend: subscription.suspend,
-        replay: None,
+        replay: subscription.place.replay.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a service may do, and above all what it may not.
 
+use murmur_mesh::config::Replay;
 use murmur_mesh::partition::Partition;
 use murmur_mesh::people::Person;
 use murmur_mesh::{EventType, ServiceName, subject};
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::examples::{CATALOG, ORDERS, key, microservice, valid, valid_subscription};
+use crate::subscription::Place;
 
 const HISTORY: &str = "
 image: history:dev
@@ -108,6 +110,24 @@ fn a_service_pulls_from_its_own_durables_and_no_others() {
     ] {
         assert!(!may_publish(request), "{request}");
     }
+}
+
+#[test]
+fn a_service_pulls_from_the_durables_of_a_replay_while_it_runs_and_from_no_others() {
+    let mut subscription = valid_subscription("history-orders", ORDERS);
+    let service = valid("history", HISTORY);
+    let pulls = |subscription: &ValidSubscription, run: Option<&str>| {
+        let durable = DurableName::new(&subscription.name, murmur_mesh::durable::Shard::All, run);
+        let request = format!("$JS.API.CONSUMER.MSG.NEXT.EVENTS.{durable}");
+        of(&service, std::slice::from_ref(subscription), &neighbours(), &key()).publish.contains(&request)
+    };
+    subscription.place = Place::told(Some(Replay { id: "1".into(), boundary: 7 }));
+    assert!(
+        pulls(&subscription, Some("1")) && !pulls(&subscription, None) && !pulls(&subscription, Some("2"))
+    );
+    // Before the old ones have gone.
+    subscription.place.allowed.insert(None);
+    assert!(pulls(&subscription, Some("1")) && pulls(&subscription, None));
 }
 
 #[test]

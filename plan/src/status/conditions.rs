@@ -16,6 +16,9 @@ pub const CAUGHT_UP: &str = "CaughtUp";
 /// A subscription's events reach the service.
 pub const DELIVERING: &str = "Delivering";
 
+/// The events before are gone: the event store is another one.
+pub const EVENT_STORE_REPLACED: &str = "EventStoreReplaced";
+
 /// The longest message, in bytes; the schema allows 32 KiB.
 const LONGEST_MESSAGE: usize = 4096;
 

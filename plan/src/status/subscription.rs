@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use murmur_crds::EventSubscriptionStatus;
+use murmur_crds::subscription::{ReplayPhase, ReplayStatus};
 
 use super::conditions::{CAUGHT_UP, DELIVERING, Finding, Problem, READY, State, merge};
+use super::event_store::replaced;
 
 /// The reason of the conditions of a subscription whose delivery rests.
 const SUSPENDED: &str = "Suspended";
@@ -68,6 +70,19 @@ pub enum Delivery {
     Unreported,
 }
 
+/// A run of a subscription that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRun {
+    /// The event store that its durables are in.
+    pub event_store: String,
+    /// The id of the replay that it is, or that counted as done at its making.
+    pub id: Option<String>,
+    /// The last sequence when the replay began; `None` in the first run.
+    pub boundary: Option<u64>,
+    /// The types that are delivered only from when they were added, sorted.
+    pub added_later: Vec<String>,
+}
+
 /// What was observed of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -77,6 +92,8 @@ pub struct Observed {
     pub dead_letters: Option<u64>,
     /// What its sidecars say.
     pub delivery: Delivery,
+    /// The run that its durables are; `None` while it is not known.
+    pub run: Option<ObservedRun>,
     /// Whether delivery rests because the user says so.
     pub suspended: bool,
     /// Why it does not run, such as `MicroserviceNotFound`.
@@ -93,15 +110,43 @@ pub fn of(
     let known = previous.cloned().unwrap_or_default();
     let durables = observed.durables.as_deref();
     let pending = durables.map(pending);
-    let findings = [ready(observed), caught_up(pending, observed.suspended), delivering(observed)];
+    let event_store = observed.run.as_ref().map(|run| run.event_store.clone());
+    let mut findings = vec![ready(observed), caught_up(pending, observed.suspended), delivering(observed)];
+    let before = known.event_store.as_deref();
+    findings.extend(replaced(&known.conditions, before, event_store.as_deref(), generation));
     EventSubscriptionStatus {
         observed_generation: Some(generation),
         // What cannot be asked for now stays as it was last seen; the conditions say so.
         pending: pending.map(number).or(known.pending),
         dead_letters: observed.dead_letters.map(number).or(known.dead_letters),
         last_delivered_sequence: last_delivered(durables, pending, known.last_delivered_sequence),
+        replay: match &observed.run {
+            Some(run) => replay(run, durables, known.replay.as_ref()),
+            None => known.replay,
+        },
+        event_store: event_store.or(known.event_store),
         conditions: merge(&known.conditions, findings, generation, now),
     }
+}
+
+/// How far the replay is. Once done it stays so: a durable in which an event
+/// waits may have passed the boundary although its last event is older.
+fn replay(
+    run: &ObservedRun,
+    durables: Option<&[DurableProgress]>,
+    known: Option<&ReplayStatus>,
+) -> Option<ReplayStatus> {
+    let id = run.id.clone()?;
+    let boundary_sequence = run.boundary.map(number);
+    let same = known.filter(|known| known.id == id && known.boundary_sequence == boundary_sequence);
+    let passed = run.boundary.is_none_or(|boundary| {
+        durables.is_some_and(|durables| {
+            durables.iter().all(|it| it.now.ack_floor >= boundary || it.now.outstanding() == 0)
+        })
+    });
+    let done = passed || same.is_some_and(|known| known.phase == ReplayPhase::Done);
+    let phase = if done { ReplayPhase::Done } else { ReplayPhase::Running };
+    Some(ReplayStatus { id, boundary_sequence, phase })
 }
 
 /// How many events wait, those in delivery included.
@@ -142,7 +187,15 @@ fn ready(observed: &Observed) -> Finding {
             Finding::new(READY, State::Unknown, "BusUnavailable", "the bus cannot be asked for the durables")
         }
         (None, Some(_)) => {
-            Finding::new(READY, true, "DurablesReady", "the bus keeps the subscription's events")
+            let later = observed.run.as_ref().map(|run| run.added_later.join(", ")).unwrap_or_default();
+            let message = match later.as_str() {
+                "" => "the bus keeps the subscription's events".to_owned(),
+                later => format!(
+                    "the bus keeps the subscription's events; added later, and delivered from then on: {later} \
+                     (spec.replay brings the events from before)"
+                ),
+            };
+            Finding::new(READY, true, "DurablesReady", message)
         }
     }
 }

@@ -97,6 +97,8 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
     for (addition, reason, field) in [
         ("start: {policy: Sequence}", "InvalidValue", "spec.start.sequence"),
         ("start: {policy: Time, time: yesterday}", "InvalidValue", "spec.start.time"),
+        ("replay: {id: a b}", "InvalidValue", "spec.replay.id"),
+        ("replay: {id: a, start: {policy: Sequence}}", "InvalidValue", "spec.replay.start.sequence"),
         ("ordering: {shards: 3}", "InvalidValue", "spec.ordering.shards"),
         ("ordering: {shards: 128}", "InvalidValue", "spec.ordering.shards"),
         ("retry: {maxAttempts: 0}", "InvalidValue", "spec.retry.maxAttempts"),
@@ -117,6 +119,11 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
         assert!(error.to_string().contains(field), "{error}");
     }
     assert_eq!(validate(&subscription("A", CATALOG)).unwrap_err().reason(), "InvalidName");
+}
+
+/// The durables of a subscription that is new.
+fn durables(subscription: &ValidSubscription) -> Vec<Durable> {
+    super::durables(subscription, &Runs::default().wanted(subscription, false, 0))
 }
 
 /// Whether one filter covers a subject or another filter.

@@ -4,7 +4,7 @@ use murmur_crds::EventSubscription;
 use murmur_crds::subscription as crd;
 use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Retry};
 
-use super::{EventSelector, Start, ValidSubscription};
+use super::{AskedReplay, EventSelector, Place, Start, ValidSubscription};
 use crate::invalid::{self, Invalid};
 
 /// Shards of a subscription that does not say.
@@ -24,7 +24,7 @@ pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Inval
         generation: metadata.generation.unwrap_or_default(),
         service: invalid::name("spec.microserviceRef.name", &spec.microservice_ref.name)?,
         events,
-        start: start(&spec.start)?,
+        start: start("spec.start", &spec.start)?,
         ordering: ordering(&spec.ordering)?,
         path: invalid::path("spec.deliver.path", &spec.deliver.path)?,
         port: spec.deliver.port.map(|port| invalid::port("spec.deliver.port", port)).transpose()?,
@@ -66,6 +66,15 @@ pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Inval
         },
         filter: spec.filter.as_ref().map(|filter| filter.cel.clone()),
         suspend: spec.suspend,
+        replay: spec
+            .replay
+            .as_ref()
+            .map(|replay| {
+                let start = start("spec.replay.start", &replay.start)?;
+                Ok(AskedReplay { id: replay_id(&replay.id)?, start })
+            })
+            .transpose()?,
+        place: Place::default(),
     })
 }
 
@@ -77,7 +86,19 @@ fn event(selector: &crd::EventSelector) -> Result<EventSelector, Invalid> {
     Ok(EventSelector { event_type: invalid::name("spec.events.type", &selector.event_type)?, from })
 }
 
-fn start(start: &crd::Start) -> Result<Start, Invalid> {
+/// Deliveries of a replay bear its id in a header.
+fn replay_id(id: &str) -> Result<String, Invalid> {
+    if (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(id.to_owned());
+    }
+    Err(Invalid::InvalidValue {
+        field: "spec.replay.id".to_owned(),
+        value: format!("{id:?}"),
+        rule: "an id has 1 to 64 visible ASCII characters",
+    })
+}
+
+fn start(field: &str, start: &crd::Start) -> Result<Start, Invalid> {
     match start.policy {
         crd::StartPolicy::All => Ok(Start::All),
         crd::StartPolicy::New => Ok(Start::New),
@@ -87,14 +108,14 @@ fn start(start: &crd::Start) -> Result<Start, Invalid> {
             .filter(|sequence| *sequence > 0)
             .map(Start::Sequence)
             .ok_or_else(|| Invalid::InvalidValue {
-                field: "spec.start.sequence".to_owned(),
+                field: format!("{field}.sequence"),
                 value: start.sequence.map_or_else(|| "nothing".to_owned(), |sequence| sequence.to_string()),
                 rule: "the policy Sequence needs a sequence from 1",
             }),
         crd::StartPolicy::Time => {
             let text = start.time.as_deref().unwrap_or_default();
             text.parse().map(Start::Time).map_err(|_| Invalid::InvalidValue {
-                field: "spec.start.time".to_owned(),
+                field: format!("{field}.time"),
                 value: format!("{text:?}"),
                 rule: "the policy Time needs a time such as 2026-11-21T10:00:00Z",
             })

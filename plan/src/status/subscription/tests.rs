@@ -17,6 +17,7 @@ fn observed(durables: Vec<DurableProgress>) -> Observed {
         durables: Some(durables),
         dead_letters: Some(0),
         delivery: Delivery::Going,
+        run: None,
         suspended: false,
         blocked: None,
     }
@@ -123,6 +124,53 @@ fn a_suspended_subscription_says_so_and_what_waits() {
     assert_eq!(summary(&waiting, CAUGHT_UP), "False Suspended");
     assert_eq!(waiting.pending, Some(3));
     assert_eq!(summary(&suspended(durable(0, 0, 5, 5)), CAUGHT_UP), "True NothingPending");
+}
+
+fn in_run(boundary: Option<u64>, durables: Vec<DurableProgress>) -> Observed {
+    let run = ObservedRun {
+        event_store: "store".into(),
+        id: Some("1".into()),
+        boundary,
+        added_later: vec!["B".into()],
+    };
+    Observed { run: Some(run), ..observed(durables) }
+}
+
+#[test]
+fn a_replay_is_done_when_every_durable_has_passed_its_boundary_and_stays_so() {
+    let phase = |status: &EventSubscriptionStatus| status.replay.as_ref().unwrap().phase;
+    let running = status(&in_run(Some(70), vec![durable(0, 0, 2, 2), durable(5, 1, 69, 71)]));
+    assert_eq!(phase(&running), ReplayPhase::Running);
+    assert_eq!(running.replay.as_ref().unwrap().boundary_sequence, Some(70));
+    let done = status(&in_run(Some(70), vec![durable(0, 0, 2, 2), durable(5, 1, 70, 71)]));
+    assert_eq!(phase(&done), ReplayPhase::Done);
+    let later = in_run(Some(70), vec![durable(1, 0, 2, 2)]);
+    assert_eq!(phase(&of(1, Some(&done), &later, Timestamp::MAX)), ReplayPhase::Done);
+    assert_eq!(phase(&status(&later)), ReplayPhase::Running);
+    // Another one begins.
+    let again = in_run(Some(80), vec![durable(9, 0, 0, 0)]);
+    assert_eq!(phase(&of(1, Some(&done), &again, Timestamp::MAX)), ReplayPhase::Running);
+    let unknown = Observed { durables: None, run: None, ..observed(vec![]) };
+    assert_eq!(of(1, Some(&done), &unknown, Timestamp::MAX).replay, done.replay);
+    // One that was there at the making has nothing to do.
+    assert_eq!(phase(&status(&in_run(None, vec![durable(9, 0, 0, 0)]))), ReplayPhase::Done);
+}
+
+#[test]
+fn a_type_that_was_added_later_is_named_in_the_condition() {
+    let status = status(&in_run(None, vec![durable(0, 0, 0, 0)]));
+    let ready = status.conditions.iter().find(|condition| condition.type_ == READY).unwrap();
+    assert!(ready.message.contains("delivered from then on: B"), "{}", ready.message);
+}
+
+#[test]
+fn another_event_store_is_a_condition() {
+    let first = status(&in_run(None, vec![durable(0, 0, 9, 9)]));
+    let mut other = in_run(None, vec![durable(0, 0, 0, 0)]);
+    other.run.as_mut().unwrap().event_store = "other".into();
+    let second = of(1, Some(&first), &other, Timestamp::MAX);
+    assert_eq!(summary(&second, "EventStoreReplaced"), "True EventStoreReplaced");
+    assert_eq!((first.event_store.as_deref(), second.event_store.as_deref()), (Some("store"), Some("other")));
 }
 
 #[test]
