@@ -23,6 +23,7 @@ rust()     { cargo test --workspace; }
 # One minute of faults at random: a seed of its own each time, printed; `make soak` for more.
 robust()   { cargo test -p murmur-robustness --features slow --test outages -- --test-threads=3 &&
              tests/robustness/soak.sh --runs 2 --seconds 25; }
+sdk()      { tests/sdk/install.sh && cargo test -p murmur-robustness --features slow --test sdk; }
 charts()   { tests/charts/run.sh; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
 images()   { images/build.sh murmur shop nats e2e; }
@@ -32,7 +33,7 @@ e2e()      { cargo test -p murmur-e2e --features cluster --test mesh -- --test-t
              cargo test -p murmur-e2e --features cluster --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-suites=(tools:420 format:10 lint:360 drift:60 services:60 rust:420 robust:300 charts:60 cluster:900 images:480 demo:180 e2e:420)
+suites=(tools:420 format:10 lint:360 drift:60 services:60 rust:420 robust:300 sdk:90 charts:60 cluster:900 images:480 demo:180 e2e:420)
 
 wanted=" $* "
 report=()
