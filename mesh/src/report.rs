@@ -1,5 +1,6 @@
-//! What a sidecar tells the operator about itself: core NATS, not stored, sent
-//! when something changes and at least every [`INTERVAL`].
+//! What a sidecar tells the operator and the other pods of its service about
+//! itself: core NATS, not stored, sent when something changes and at least every
+//! [`INTERVAL`].
 
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::name::SubscriptionName;
 
 /// The longest time between two reports of a live sidecar.
-pub const INTERVAL: Duration = Duration::from_secs(10);
+pub const INTERVAL: Duration = Duration::from_secs(3);
+/// Without a report for this long, a pod no longer counts among those that share
+/// the shards. Three reports may be lost; less than a pin takes to time out.
+pub const PEER_STALE_AFTER: Duration = Duration::from_secs(10);
 /// Without a report for this long, a pod's last one no longer counts.
 pub const STALE_AFTER: Duration = Duration::from_secs(30);
 
@@ -24,6 +28,23 @@ pub struct Report {
     pub generation: u64,
     /// Its subscriptions; at most 64 are reported.
     pub subscriptions: Vec<SubscriptionReport>,
+    /// It receives no events any more, as its pod is about to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// Pinned durables that it let go of a moment ago.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<Released>,
+}
+
+/// A pinned durable that a pod let go of, with all that was out given back or
+/// done: whoever receives it next need not wait for anything of this pod's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// The durable.
+    pub durable: String,
+    /// The last event, by its sequence in the event store, that the pod had been given.
+    pub up_to: u64,
 }
 
 /// One subscription as one pod sees it.

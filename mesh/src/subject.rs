@@ -96,6 +96,9 @@ pub fn redrives_of(partition: Partition) -> String {
     format!("redrive.*.*.{}", partition.number())
 }
 
+/// How the subjects of redriven dead letters begin.
+pub const REDRIVE_PREFIX: &str = "redrive.";
+
 /// A dead letter that goes to its subscription again:
 /// `redrive.<service>.<subscription>.<partition>`; `None` for all partitions.
 pub fn redrive(

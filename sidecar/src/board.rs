@@ -7,14 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use murmur_mesh::name::SubscriptionName;
-use murmur_mesh::report::SubscriptionReport;
+use murmur_mesh::report::{Released, SubscriptionReport};
 use serde::Serialize;
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long it is said that a durable was let go of: less than the pin of who had it
+/// next takes to time out.
+const RELEASED_FOR: Duration = Duration::from_secs(10);
 
 /// All subscriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     entries: Mutex<BTreeMap<SubscriptionName, Arc<Entry>>>,
+    released: Mutex<BTreeMap<String, (Instant, u64)>>,
     /// Told when a subscription begins or ends to hold, comes or goes.
     pub(crate) changed: Notify,
 }
@@ -91,6 +97,28 @@ impl Board {
             held: lock(&entry.held).clone(),
         };
         lock(&self.entries).iter().take(most).map(report).collect()
+    }
+
+    /// A pinned durable was let go of, with nothing of it left here.
+    pub(crate) fn release(&self, durable: &str, up_to: u64) {
+        lock(&self.released).insert(durable.to_owned(), (Instant::now(), up_to));
+        self.changed.notify_one();
+    }
+
+    /// What was let go of is taken again.
+    pub(crate) fn take_again(&self, durable: &str) {
+        lock(&self.released).remove(durable);
+    }
+
+    /// What was let go of a moment ago.
+    pub(crate) fn released(&self) -> Vec<Released> {
+        let mut released = lock(&self.released);
+        released.retain(|_, (at, _)| at.elapsed() < RELEASED_FOR);
+        let one = |(durable, (_, up_to)): (&String, &(Instant, u64))| Released {
+            durable: durable.clone(),
+            up_to: *up_to,
+        };
+        released.iter().map(one).collect()
     }
 
     /// Events that are with the service.

@@ -37,6 +37,7 @@ use crate::bus::Bus;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::publish::Publisher;
 
 /// Runs the subscriptions of the configuration, whatever it becomes.
@@ -49,6 +50,7 @@ pub(crate) struct Deliveries {
     pub(crate) board: Arc<Board>,
     pub(crate) drain: Drain,
     pub(crate) configuration: watch::Receiver<Arc<SidecarConfig>>,
+    pub(crate) peers: watch::Receiver<Arc<Peers>>,
 }
 
 /// What a subscription's task follows while it runs.
@@ -64,6 +66,7 @@ struct Terms {
 /// A subscription that runs.
 struct Running {
     ordering: Ordering,
+    replay: Option<String>,
     terms: watch::Sender<Terms>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -127,8 +130,8 @@ impl Deliveries {
         }
     }
 
-    /// All but the ordering changes in place: nothing is lost, nothing comes
-    /// twice. Another ordering means other durables, so the old task ends first.
+    /// All but the ordering and the replay changes in place: nothing is lost, nothing
+    /// comes twice. Those mean other durables, so the old task ends first.
     fn start_or_change(
         &self,
         terms: Terms,
@@ -136,8 +139,10 @@ impl Deliveries {
         ending: &mut BTreeMap<SubscriptionName, JoinHandle<()>>,
     ) {
         let name = terms.subscription.name.clone();
+        let (ordering, replay) = (terms.subscription.ordering, terms.subscription.replay.clone());
+        let replay = replay.map(|replay| replay.id);
         let before = match running.remove(&name) {
-            Some(one) if one.ordering == terms.subscription.ordering => {
+            Some(one) if one.ordering == ordering && one.replay == replay => {
                 one.terms.send_if_modified(|current| {
                     let changes = *current != terms;
                     *current = terms;
@@ -153,7 +158,6 @@ impl Deliveries {
             // It was taken away a moment ago and may still be ending.
             None => ending.remove(&name),
         };
-        let ordering = terms.subscription.ordering;
         let (sender, receiver) = watch::channel(terms);
         let stop = CancellationToken::new();
         let runner = subscription::Runner {
@@ -163,6 +167,7 @@ impl Deliveries {
             metrics: self.metrics.clone(),
             board: self.board.clone(),
             terms: receiver,
+            peers: self.peers.clone(),
             stop: stop.clone(),
         };
         let task = tokio::spawn(async move {
@@ -171,6 +176,6 @@ impl Deliveries {
             }
             runner.run().await;
         });
-        running.insert(name, Running { ordering, terms: sender, stop, task });
+        running.insert(name, Running { ordering, replay, terms: sender, stop, task });
     }
 }

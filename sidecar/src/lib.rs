@@ -21,6 +21,7 @@ pub mod limits;
 pub mod lock;
 pub mod logging;
 mod metrics;
+mod peers;
 pub(crate) mod publish;
 pub(crate) mod query;
 mod report;
@@ -50,6 +51,7 @@ use crate::http::local::Local;
 use crate::http::server::Server;
 use crate::logging::Level;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::publish::{GroupCommit, InFlight, Publisher};
 use crate::query::{Answers, Asks};
 
@@ -214,6 +216,7 @@ impl Sidecar {
             &limits,
             metrics.queries.clone(),
         );
+        let peers = watch::Sender::new(Arc::new(Peers::default()));
         let deliveries = Deliveries {
             bus: bus.clone(),
             publisher,
@@ -223,7 +226,9 @@ impl Sidecar {
             board: board.clone(),
             drain: drain.clone(),
             configuration: configuration.clone(),
+            peers: peers.subscribe(),
         };
+        let service = configuration.borrow().service.clone();
         let sidecar = Self {
             limits,
             bus: bus.clone(),
@@ -237,7 +242,8 @@ impl Sidecar {
         sidecar.in_background(follower.run());
         sidecar.in_background(deliveries.run());
         sidecar.in_background(answers.run());
-        sidecar.in_background(report::run(bus, board, configuration.clone(), pod));
+        sidecar.in_background(peers::run(bus.clone(), board.clone(), service, pod.clone(), peers));
+        sidecar.in_background(report::run(bus, board, configuration.clone(), pod, sidecar.drain.clone()));
         sidecar.in_background(apply(configuration, level, metrics));
         Ok(sidecar)
     }

@@ -80,6 +80,17 @@ pub(crate) enum DeadReason {
     Malformed,
 }
 
+/// Why an event was passed over, and its service never saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum PassedOver {
+    /// The filter is false for it.
+    Filtered,
+    /// The filter could not be computed for it, say for a field that is missing.
+    FilterFailed,
+    /// A redriven dead letter in a replay, which brings the original.
+    Redriven,
+}
+
 /// The values of a label, as Prometheus' users write them.
 macro_rules! label_values {
     ($type:ident { $($variant:ident => $text:literal),* $(,)? }) => {
@@ -122,6 +133,11 @@ label_values!(Attempted {
     Unavailable => "unavailable",
     Failed => "failed",
 });
+label_values!(PassedOver {
+    Filtered => "filtered",
+    FilterFailed => "filter_failed",
+    Redriven => "redriven",
+});
 label_values!(DeadReason {
     Rejected => "rejected",
     Exhausted => "exhausted",
@@ -156,6 +172,12 @@ pub(crate) struct DeadLabels {
     pub(crate) reason: DeadReason,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassedOverLabels {
+    subscription: String,
+    reason: PassedOver,
+}
+
 /// The metrics of one subscription.
 #[derive(Debug)]
 pub(crate) struct SubscriptionMetrics {
@@ -167,6 +189,20 @@ pub(crate) struct SubscriptionMetrics {
     pub(crate) rejected: Counter,
     pub(crate) unavailable: Counter,
     pub(crate) failed: Counter,
+    filtered: Counter,
+    filter_failed: Counter,
+    redriven: Counter,
+}
+
+impl SubscriptionMetrics {
+    /// How many events were passed over for this reason.
+    pub(crate) fn passed_over(&self, reason: PassedOver) -> &Counter {
+        match reason {
+            PassedOver::Filtered => &self.filtered,
+            PassedOver::FilterFailed => &self.filter_failed,
+            PassedOver::Redriven => &self.redriven,
+        }
+    }
 }
 
 type Histograms = Family<SubscriptionLabels, Histogram, fn() -> Histogram>;
@@ -185,6 +221,7 @@ pub(crate) struct Metrics {
     pub(crate) publishes_in_flight: Gauge,
     attempts: Family<AttemptLabels, Counter>,
     attempt_seconds: Histograms,
+    passed_over: Family<PassedOverLabels, Counter>,
     deliveries_in_flight: Family<SubscriptionLabels, Gauge>,
     buffered: Family<SubscriptionLabels, Gauge>,
     held: Family<SubscriptionLabels, Gauge>,
@@ -212,6 +249,7 @@ impl Metrics {
             publishes_in_flight: Gauge::default(),
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(seconds),
+            passed_over: Family::default(),
             deliveries_in_flight: Family::default(),
             buffered: Family::default(),
             held: Family::default(),
@@ -268,6 +306,11 @@ impl Metrics {
             self.attempt_seconds.clone(),
         );
         registry.register(
+            "events_passed_over",
+            "Events that were not for the service, by reason",
+            self.passed_over.clone(),
+        );
+        registry.register(
             "deliveries_in_flight",
             "Events that are with the service",
             self.deliveries_in_flight.clone(),
@@ -306,6 +349,10 @@ impl Metrics {
             let labels = AttemptLabels { subscription: subscription.to_owned(), outcome };
             self.attempts.get_or_create_owned(&labels)
         };
+        let passed_over = |reason| {
+            let labels = PassedOverLabels { subscription: subscription.to_owned(), reason };
+            self.passed_over.get_or_create_owned(&labels)
+        };
         SubscriptionMetrics {
             in_flight: self.deliveries_in_flight.get_or_create_owned(&labels),
             buffered: self.buffered.get_or_create_owned(&labels),
@@ -315,6 +362,9 @@ impl Metrics {
             rejected: attempts(Attempted::Rejected),
             unavailable: attempts(Attempted::Unavailable),
             failed: attempts(Attempted::Failed),
+            filtered: passed_over(PassedOver::Filtered),
+            filter_failed: passed_over(PassedOver::FilterFailed),
+            redriven: passed_over(PassedOver::Redriven),
         }
     }
 

@@ -140,7 +140,7 @@ pub(super) fn check_value(name: &str, value: &str) -> Result<(), InvalidEvent> {
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// A value as it stands in a header.
-pub(crate) fn encode(value: &str) -> Cow<'_, str> {
+pub fn encode(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, ENCODED).into()
 }
 

@@ -104,6 +104,8 @@ mod tests {
             version: "0.1.0".to_owned(),
             generation: 1,
             subscriptions: vec![subscription],
+            leaving: false,
+            released: Vec::new(),
         };
         serde_json::to_vec(&report).unwrap()
     }

@@ -277,6 +277,8 @@ fn what_sidecars_report_becomes_the_condition_delivering() {
                 version: "0.1.0".to_owned(),
                 generation: 1,
                 subscriptions: vec![subscription],
+                leaving: false,
+                released: Vec::new(),
             };
             Ok::<_, anyhow::Error>(serde_json::to_vec(&report)?)
         };

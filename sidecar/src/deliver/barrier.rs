@@ -90,6 +90,13 @@ impl Barrier {
         barrier
     }
 
+    /// This replica does not receive any more, so nothing can be on its way here.
+    pub(super) fn expect_nothing(&mut self) {
+        if let Some(shut) = &mut self.0 {
+            shut.unsure = false;
+        }
+    }
+
     /// Whether events may be sent.
     pub(super) fn is_open(&self) -> bool {
         self.0.is_none()

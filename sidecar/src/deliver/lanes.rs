@@ -310,13 +310,13 @@ impl<E> Lanes<E> {
     }
 
     /// The events of a durable that are held and ours, up to a place in the stream.
-    pub(super) fn up_to(&self, durable: usize, sequence: u64) -> impl Iterator<Item = &E> {
+    pub(super) fn up_to(&self, durable: usize, sequence: u64) -> impl Iterator<Item = (u64, &E)> {
         self.held
             .iter()
             .filter(move |(position, held)| {
                 position.durable == durable && position.sequence <= sequence && !held.lost
             })
-            .map(|(_, held)| &held.event)
+            .map(|(position, held)| (position.sequence, &held.event))
     }
 
     /// All positions, each with the size of its event.

@@ -32,8 +32,17 @@ pub(super) struct Pull {
     pub(super) shard: Shard,
     pub(super) fence: Fence,
     pub(super) barrier: Barrier,
+    /// Whether this replica is to receive its events.
+    pub(super) wanted: bool,
     /// When what is held is given back, as another replica receives now.
     pub(super) give_back_at: Option<Instant>,
+    /// It was let go of while all that was out was here: this replica can say
+    /// so once nothing is left.
+    pub(super) vouches: bool,
+    /// The last event that came, by its place in the stream.
+    pub(super) last: u64,
+    /// When the broker is asked for a sign of life, as no pull brings one.
+    pub(super) next_sign: Instant,
     /// What is held from it: events and their bytes.
     pub(super) held: usize,
     pub(super) held_bytes: usize,
@@ -109,7 +118,11 @@ impl Pull {
             shard,
             fence: Fence::new(Moment::now()),
             barrier: if is_pinned(shard) { Barrier::shut(now) } else { Barrier::open() },
+            wanted: true,
             give_back_at: None,
+            vouches: false,
+            last: 0,
+            next_sign: now,
             held: 0,
             held_bytes: 0,
             pin: None,
@@ -141,9 +154,18 @@ impl Pull {
         self.not_before = now;
     }
 
-    /// The pull to send now, if any. `filling`: events are wanted at all.
-    pub(super) fn ask(&mut self, now: Instant, window: Window, filling: bool) -> Option<Ask> {
-        if now < self.not_before {
+    /// Another receives from now on. Returns whether this replica did.
+    pub(super) fn let_go(&mut self) -> bool {
+        self.open = None;
+        let had = self.pin.take().is_some();
+        self.vouches = had && self.barrier.is_open();
+        self.barrier.expect_nothing();
+        had
+    }
+
+    /// The pull to send now, if any.
+    pub(super) fn ask(&mut self, now: Instant, window: Window) -> Option<Ask> {
+        if now < self.not_before || !self.wanted {
             return None;
         }
         let room = window.events.saturating_sub(self.held);
@@ -151,7 +173,7 @@ impl Pull {
         let bytes = most.saturating_sub(self.held_bytes);
         // A little room is not worth a round trip, unless nothing is held at all.
         let worth = room * 4 >= window.events && bytes * 4 >= window.bytes;
-        let fill = filling && self.barrier.may_fill(now) && (worth || self.held == 0);
+        let fill = self.barrier.may_fill(now) && (worth || self.held == 0);
         if let Some(open) = &self.open
             && now < open.until + OVERDUE
             && open.asked > 0
@@ -182,8 +204,19 @@ impl Pull {
     }
 
     /// When [`Self::ask`] may have something to say although nothing happened.
-    pub(super) fn next_look(&self) -> Instant {
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.wanted.then(|| self.next_ask())
+    }
+
+    fn next_ask(&self) -> Instant {
         self.open.as_ref().map_or(self.not_before, |open| open.until + OVERDUE)
+    }
+
+    /// When the broker is to be asked how much is out: for the barrier, or for a
+    /// sign of life where something is held and no pull brings one.
+    pub(super) fn next_question(&self) -> Option<Instant> {
+        let sign = (!self.wanted && self.held > 0).then_some(self.next_sign);
+        self.barrier.next_look(self.held).into_iter().chain(sign).min()
     }
 
     /// An event of so many bytes is held.
@@ -234,8 +267,11 @@ impl Pull {
             // The end of a pull, or none of what was asked for.
             404 | 408 => Status::Fine,
             423 => {
-                let had = self.pin.take().is_some();
-                if had { Status::PinLost } else { Status::Fine }
+                if self.let_go() {
+                    Status::PinLost
+                } else {
+                    Status::Fine
+                }
             }
             503 => {
                 self.missing = true;
@@ -315,17 +351,17 @@ mod tests {
     #[test]
     fn one_pull_at_a_time_asks_for_what_there_is_room_for() {
         let (mut pull, now) = pull(Shard::All);
-        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let ask = pull.ask(now, WINDOW).unwrap();
         assert_eq!(ask.subject, "$JS.API.CONSUMER.MSG.NEXT.EVENTS.s-all");
         assert_eq!(
             body(&ask),
             serde_json::json!({"batch": 100, "max_bytes": 1000, "expires": 3_000_000_000_u64})
         );
-        assert!(pull.ask(now, WINDOW, true).is_none());
+        assert!(pull.ask(now, WINDOW).is_none());
         pull.status(ask.number, code(408), &message("Request Timeout"), now);
         pull.held = 40;
         pull.held_bytes = 100;
-        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let ask = pull.ask(now, WINDOW).unwrap();
         assert_eq!((body(&ask)["batch"].as_u64(), body(&ask)["max_bytes"].as_u64()), (Some(60), Some(900)));
     }
 
@@ -334,72 +370,72 @@ mod tests {
         let (mut pull, now) = pull(Shard::Number(0));
         pull.event(Some(&pinned("a")));
         pull.held = 90;
-        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let ask = pull.ask(now, WINDOW).unwrap();
         assert_eq!(body(&ask)["max_bytes"], 1);
         assert_eq!(body(&ask)["group"], "g");
         assert_eq!(body(&ask)["id"], "a");
-        assert!(pull.ask(now, WINDOW, true).is_none(), "once until it ends");
+        assert!(pull.ask(now, WINDOW).is_none(), "once until it ends");
         pull.held = 10;
-        assert_eq!(body(&pull.ask(now, WINDOW, true).unwrap())["batch"], 90, "room comes first");
+        assert_eq!(body(&pull.ask(now, WINDOW).unwrap())["batch"], 90, "room comes first");
     }
 
     #[test]
     fn a_pull_that_is_overdue_is_taken_for_lost() {
         let (mut pull, now) = pull(Shard::All);
-        pull.ask(now, WINDOW, true).unwrap();
-        assert!(pull.ask(now + PULL_EXPIRES, WINDOW, true).is_none());
-        assert!(pull.ask(now + PULL_EXPIRES + OVERDUE, WINDOW, true).is_some());
+        pull.ask(now, WINDOW).unwrap();
+        assert!(pull.ask(now + PULL_EXPIRES, WINDOW).is_none());
+        assert!(pull.ask(now + PULL_EXPIRES + OVERDUE, WINDOW).is_some());
     }
 
     #[test]
     fn the_pin_comes_with_the_first_event_and_goes_with_a_mismatch() {
         let (mut pull, now) = pull(Shard::Number(0));
-        let first = pull.ask(now, WINDOW, true).unwrap();
+        let first = pull.ask(now, WINDOW).unwrap();
         assert!(body(&first).get("id").is_none());
         assert!(pull.event(Some(&pinned("a"))), "a take-over");
         assert!(!pull.event(Some(&pinned("a"))));
         assert_eq!(pull.status(first.number, code(423), &message(""), now), Status::PinLost);
         assert!(!pull.has_pin());
-        assert!(body(&pull.ask(now, WINDOW, true).unwrap()).get("id").is_none());
+        assert!(body(&pull.ask(now, WINDOW).unwrap()).get("id").is_none());
     }
 
     #[test]
     fn a_durable_that_is_not_there_is_asked_again_after_a_pause() {
         let (mut pull, now) = pull(Shard::Number(0));
-        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let ask = pull.ask(now, WINDOW).unwrap();
         assert_eq!(pull.status(ask.number, code(503), &message(""), now), Status::Missing);
         assert!(pull.is_missing());
-        assert!(pull.ask(now, WINDOW, true).is_none());
-        assert!(pull.ask(now + PAUSE, WINDOW, true).is_some());
+        assert!(pull.ask(now, WINDOW).is_none());
+        assert!(pull.ask(now + PAUSE, WINDOW).is_some());
     }
 
     #[test]
     fn an_event_that_there_is_no_room_for_is_asked_for_again_once_there_is() {
         let (mut pull, now) = pull(Shard::All);
-        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let ask = pull.ask(now, WINDOW).unwrap();
         pull.takes(500);
         pull.status(ask.number, code(409), &message("Message Size Exceeds MaxBytes"), now);
-        assert!(pull.ask(now, WINDOW, true).is_none());
+        assert!(pull.ask(now, WINDOW).is_none());
         pull.lets_go(500);
-        assert!(pull.ask(now, WINDOW, true).is_some());
+        assert!(pull.ask(now, WINDOW).is_some());
     }
 
     #[test]
     fn a_pull_that_brought_all_that_it_asked_for_is_followed_by_the_next_at_once() {
         let (mut pull, now) = pull(Shard::All);
-        let ask = pull.ask(now, WINDOW, true).unwrap();
+        let ask = pull.ask(now, WINDOW).unwrap();
         let status = pull.status(ask.number, code(409), &message("Batch Completed"), now);
         assert_eq!(status, Status::Fine);
-        assert!(pull.ask(now, WINDOW, true).is_some());
+        assert!(pull.ask(now, WINDOW).is_some());
     }
 
     #[test]
     fn the_end_of_an_earlier_pull_does_not_end_the_current_one() {
         let (mut pull, now) = pull(Shard::All);
-        let first = pull.ask(now, WINDOW, true).unwrap();
+        let first = pull.ask(now, WINDOW).unwrap();
         pull.restart(now);
-        pull.ask(now, WINDOW, true).unwrap();
+        pull.ask(now, WINDOW).unwrap();
         pull.status(first.number, code(408), &message(""), now);
-        assert!(pull.ask(now, WINDOW, true).is_none());
+        assert!(pull.ask(now, WINDOW).is_none());
     }
 }

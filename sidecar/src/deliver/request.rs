@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
+use murmur_mesh::subject;
 use murmur_mesh::wire::{self, FORMAT, FORMAT_HEADER};
 
 use crate::publish::TRACE_HEADERS;
@@ -30,6 +31,20 @@ pub(super) struct Target {
     pub(super) path: http::Uri,
     pub(super) subscription: HeaderValue,
     pub(super) authorization: HeaderValue,
+    /// The replay that runs, if any.
+    pub(super) replay: Option<Replay>,
+}
+
+/// A replay: its id, and the last event that belongs to it.
+#[derive(Debug, Clone)]
+pub(super) struct Replay {
+    pub(super) id: HeaderValue,
+    pub(super) boundary: u64,
+}
+
+/// Whether a message is a dead letter that was sent to its subscription again.
+pub(super) fn is_redriven(message: &Message) -> bool {
+    message.subject.starts_with(subject::REDRIVE_PREFIX)
 }
 
 /// Says why a message is no event, if it is none.
@@ -86,7 +101,9 @@ pub(super) fn build(message: &Message, sequence: u64, attempt: u32, target: &Tar
     headers.insert(SUBSCRIPTION, target.subscription.clone());
     headers.insert(SEQUENCE, HeaderValue::from(sequence));
     headers.insert(ATTEMPT, HeaderValue::from(attempt));
-    headers.insert(REPLAY, HeaderValue::from_static("false"));
+    let replay = target.replay.as_ref().filter(|replay| sequence <= replay.boundary);
+    let replay = replay.map_or(HeaderValue::from_static("false"), |replay| replay.id.clone());
+    headers.insert(REPLAY, replay);
     *request.headers_mut() = headers;
     request
 }

@@ -10,6 +10,7 @@
 
 mod barrier;
 mod ending;
+mod handing_over;
 mod intake;
 mod outcome;
 
@@ -21,11 +22,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
-use futures::stream::FuturesUnordered;
+use futures::stream::{FuturesUnordered, SelectAll, select_all};
 use futures::{FutureExt, StreamExt};
 use http::HeaderValue;
 use jiff::Timestamp;
 use murmur_mesh::durable::ACK_WAIT;
+use murmur_mesh::event::attribute;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -36,12 +38,13 @@ use super::fence::Moment;
 use super::hold::{Hold, May};
 use super::lanes::{Lanes, Position};
 use super::pull::Pull;
-use super::request::Target;
+use super::request::{Replay, Target};
 use super::verdict::Answer;
 use crate::board::{Board, Entry};
 use crate::bus::Bus;
 use crate::bus::delivered::IN_PROGRESS;
 use crate::metrics::{DeadReason, Metrics, SubscriptionMetrics};
+use crate::peers::Peers;
 use crate::publish::Publisher;
 
 /// `max_ack_pending` of a pinned durable: more would never come.
@@ -55,7 +58,9 @@ const MARK_AFTER: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 /
 /// What a message has beside payload and headers: its subject and where its acknowledgement goes.
 const ROUTING: usize = 4 << 10;
 /// How long another replica that receives now may wait for what is held here.
-const LET_GO: Duration = Duration::from_secs(3);
+const LET_GO: Duration = Duration::from_secs(1);
+/// How often the broker is asked for a sign of life where no pull brings one.
+const SIGN_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest that the end waits for dead letters to be stored; the bus delivers those events again.
 const LONGEST_BURIAL: Duration = Duration::from_secs(5);
 /// The longest that the end waits for what the broker still sends.
@@ -69,6 +74,7 @@ pub(super) struct Runner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) board: Arc<Board>,
     pub(super) terms: watch::Receiver<Terms>,
+    pub(super) peers: watch::Receiver<Arc<Peers>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -94,11 +100,15 @@ enum Ended {
     Sent,
 }
 
+/// What the broker sends: to the current inbox, and the rest to those before it.
+type Arrivals = SelectAll<Subscriber>;
+
 type Work = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send>>>;
 
 struct Subscription {
     runner: Runner,
     terms: Terms,
+    peers: Arc<Peers>,
     entry: Arc<Entry>,
     metrics: SubscriptionMetrics,
     client: Arc<Client>,
@@ -106,6 +116,8 @@ struct Subscription {
     hasher: RandomState,
     inbox: String,
     pulls: Vec<Pull>,
+    /// Durables that are to be let go of, by their index, and whether they are pinned here.
+    leaving: Vec<(usize, bool)>,
     lanes: Lanes<Held>,
     hold: Hold<Position>,
     work: Work,
@@ -123,7 +135,10 @@ impl Runner {
         let (board, metrics) = (self.board.clone(), self.metrics.clone());
         let inbox = self.bus.client().new_inbox();
         match self.bus.client().subscribe(format!("{inbox}.*.*")).await {
-            Ok(arrivals) => Subscription::new(self, terms, inbox).run(arrivals).await,
+            Ok(arrivals) => {
+                let arrivals = select_all([arrivals]);
+                Subscription::new(self, terms, inbox).run(arrivals).await;
+            }
             Err(error) => tracing::error!(subscription = %name, %error, "cannot receive"),
         }
         board.remove(&name);
@@ -135,6 +150,7 @@ impl Subscription {
     fn new(runner: Runner, terms: Terms, inbox: String) -> Self {
         let now = Instant::now();
         let subscription = &terms.subscription;
+        let peers = runner.peers.borrow().clone();
         let entry = runner.board.entry(&subscription.name);
         let client = Arc::new(Client::new(subscription.deliver.port));
         let pulls: Vec<_> =
@@ -148,12 +164,14 @@ impl Subscription {
             target: Arc::new(target(&terms, &client, &runner.authorization)),
             metrics: runner.metrics.subscription(subscription.name.as_str()),
             connects: runner.bus.link().connects,
+            peers,
             runner,
             entry,
             client,
             hasher: RandomState::new(),
             inbox,
             pulls,
+            leaving: Vec::new(),
             lanes,
             hold: Hold::new(),
             work: Work::new(),
@@ -163,10 +181,14 @@ impl Subscription {
         }
     }
 
-    async fn run(mut self, mut arrivals: Subscriber) {
+    async fn run(mut self, mut arrivals: Arrivals) {
         let mut link = self.runner.bus.watch();
         let stop = self.runner.stop.clone();
+        self.assign(Instant::now());
         loop {
+            if !self.leaving.is_empty() {
+                self.leave(&mut arrivals).await;
+            }
             let now = Instant::now();
             self.let_go(now);
             self.pull(now);
@@ -174,7 +196,7 @@ impl Subscription {
             self.send(now);
             self.mark(now);
             self.show();
-            if self.stopping.is_some() && (self.may_release_early() || !self.is_busy(now)) {
+            if self.stopping.is_some() && !self.is_busy(now) {
                 break;
             }
             let wake = self.next_wake(now);
@@ -199,8 +221,13 @@ impl Subscription {
                 changed = link.changed() => if changed.is_ok() { self.relink() } else { return },
                 () = stop.cancelled(), if self.stopping.is_none() => {
                     self.stopping = Some(Instant::now() + LONGEST_BURIAL);
+                    self.assign(Instant::now());
                 }
                 Ok(()) = self.runner.terms.changed() => self.new_terms(),
+                Ok(()) = self.runner.peers.changed() => {
+                    self.peers = self.runner.peers.borrow_and_update().clone();
+                    self.assign(Instant::now());
+                }
                 () = sleep_until(wake) => {}
             }
             if !self.fenced() {
@@ -214,13 +241,13 @@ impl Subscription {
     fn next_wake(&self, now: Instant) -> Instant {
         let mut wake = now + Duration::from_secs(3600);
         if self.may_ask() {
-            wake = self.pulls.iter().map(Pull::next_look).fold(wake, Instant::min);
+            wake = self.pulls.iter().filter_map(Pull::next_look).fold(wake, Instant::min);
         }
         if let May::WaitUntil(probe) = self.hold.may(now) {
             wake = wake.min(probe);
         }
-        if let Some(step) = self.next_step() {
-            wake = wake.min(step);
+        for pull in &self.pulls {
+            wake = pull.next_question().into_iter().chain(pull.give_back_at).fold(wake, Instant::min);
         }
         let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
         if let (May::SendAll | May::Probe, Some(due)) = (self.hold.may(now), self.lanes.next_due())
@@ -285,7 +312,7 @@ impl Subscription {
 
     /// The broker was not heard for too long: what is held and what is in the
     /// inbox may be another's by now. Drops it and pulls anew, into a new inbox.
-    async fn start_anew(&mut self, arrivals: &mut Subscriber) {
+    async fn start_anew(&mut self, arrivals: &mut Arrivals) {
         let moment = Moment::now();
         let connected = self.runner.bus.link().connected;
         for index in 0..self.pulls.len() {
@@ -302,7 +329,7 @@ impl Subscription {
         }
         self.inbox = self.runner.bus.client().new_inbox();
         match self.runner.bus.client().subscribe(format!("{}.*.*", self.inbox)).await {
-            Ok(fresh) => *arrivals = fresh,
+            Ok(fresh) => *arrivals = select_all([fresh]),
             Err(error) => tracing::error!(%error, "cannot receive"),
         }
         let now = Instant::now();
@@ -358,5 +385,14 @@ fn target(terms: &Terms, client: &Client, authorization: &HeaderValue) -> Target
         path: subscription.deliver.path.parse().unwrap_or_default(),
         subscription: ascii(subscription.name.as_str()),
         authorization: authorization.clone(),
+        replay: subscription
+            .replay
+            .as_ref()
+            .map(|replay| Replay { id: encoded(&replay.id), boundary: replay.boundary }),
     }
+}
+
+/// A replay's id may hold any character; it is written as attributes of events are.
+fn encoded(text: &str) -> HeaderValue {
+    HeaderValue::from_str(&attribute::encode(text)).unwrap_or_else(|_| HeaderValue::from_static("true"))
 }

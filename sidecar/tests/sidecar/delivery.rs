@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use murmur_mesh::durable::ACK_WAIT;
+use murmur_mesh::durable::{ACK_WAIT, DurableName, Shard};
 use murmur_mesh::stream::{DEAD_LETTERS, EVENTS};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -314,4 +314,47 @@ async fn large_events_pass_within_the_bounds_of_memory() {
     }
     eventually("all arrive", async || service.count() == 40).await;
     world.until_done("all-0").await;
+}
+
+#[tokio::test]
+async fn a_replay_says_so_up_to_its_boundary_and_brings_no_redriven_copy_twice() {
+    let service = Service::ok().await;
+    let mut replayed = subscription("all", service.port, keyed());
+    replayed["replay"] = json!({"id": "a b", "boundary": 3});
+    let setup = Setup { subscriptions: vec![replayed], sidecar: false, ..Setup::default() };
+    let mut world = World::start(setup).await;
+    world.fill(2, |_| "k".to_owned()).await;
+    for id in ["2", "4"] {
+        // The first copy is at the boundary, the second beyond it.
+        world.store_at("redrive.users.all.1".to_owned(), id, "k", "{}").await.await.unwrap();
+    }
+    world.run().await;
+    eventually("all arrive", async || service.count() == 3).await;
+    let durable = DurableName::new(&"all".parse().unwrap(), Shard::Number(0), Some("a b"));
+    world.until_done(durable.as_str()).await;
+    let said: Vec<_> = service
+        .received()
+        .iter()
+        .map(|one| format!("{} {} {}", one.id(), one.header("murmur-sequence"), one.header("murmur-replay")))
+        .collect();
+    assert_eq!(said, ["1 1 a%20b", "2 2 a%20b", "4 4 false"]);
+}
+
+#[tokio::test]
+async fn a_suspended_subscription_gives_back_what_it_has_and_goes_on_where_it_was() {
+    let service = Service::start(|_| (200, Duration::from_millis(50))).await;
+    let mut world = world(vec![subscription("all", service.port, keyed())]).await;
+    world.fill(200, |id| format!("k{}", id % 5)).await;
+    eventually("some arrive", async || service.count() > 10).await;
+    world.configure(|config| config["subscriptions"][0]["suspend"] = true.into()).await;
+    world.until_configured().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = service.count();
+    let status = get(world.local, "/v1/status").await.json();
+    assert_eq!(status["subscriptions"][0]["buffered"], 0, "{status}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(service.count(), before, "nothing is sent");
+    world.configure(|config| config["subscriptions"][0]["suspend"] = false.into()).await;
+    world.until_done("all-0").await;
+    assert_eq!(service.count(), 200, "each came once");
 }

@@ -22,7 +22,8 @@ fn permissions(types: &[&str]) -> (Vec<String>, Vec<String>) {
     publish.push(subject::dead_letters_of(&service, &name));
     publish.push(subject::config_request(&service));
     publish.push(subject::report_permission(&service));
-    (publish, vec![format!("{}.>", key().inbox_prefix()), subject::config(&service)])
+    let inbox = format!("{}.>", key().inbox_prefix());
+    (publish, vec![inbox, subject::config(&service), subject::report_permission(&service)])
 }
 
 fn quoted(subjects: &[String]) -> String {

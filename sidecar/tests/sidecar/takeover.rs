@@ -78,3 +78,95 @@ async fn a_holder_that_is_stopped_past_its_pin_and_continued_delivers_nothing_ou
     assert_in_order(&service.received(), partition_key);
     assert_eq!(world.stored(DEAD_LETTERS).await, 0);
 }
+
+/// Three replicas, of which one is killed and another stopped past its pin and
+/// continued, while one event in seven fails at first.
+async fn survives_the_loss_of_two_of_three(ordering: Value, durables: &[&str], key: fn(&Received) -> String) {
+    let service = Service::start(|one| {
+        let id: u64 = one.id().parse().unwrap();
+        let fails = id.is_multiple_of(7) && one.attempt() == 1;
+        (if fails { 500 } else { 200 }, Duration::from_millis(10))
+    })
+    .await;
+    let world = world(ordering, &service).await;
+    let mut replicas =
+        BTreeMap::from(["a", "b", "c"].map(|pod| (pod.to_owned(), Process::replica(&world, pod))));
+    world.fill(EVENTS, |id| format!("k{}", id % 23)).await;
+    eventually("some arrive", async || service.count() >= EVENTS / 6).await;
+    let first = holder(&service);
+    replicas.get_mut(&first).unwrap().child.kill().unwrap();
+    let killed = service.count();
+    eventually("the others deliver", async || service.count() > killed + 30).await;
+    let second = holder(&service);
+    assert_ne!(second, first);
+    replicas[&second].signal("STOP");
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    replicas[&second].signal("CONT");
+    for durable in durables {
+        world.until_done(durable).await;
+    }
+    assert_in_order(&service.received(), key);
+    assert_eq!(world.stored(DEAD_LETTERS).await, 0);
+}
+
+#[tokio::test]
+async fn with_key_the_order_survives_the_loss_of_two_of_three_replicas() {
+    let four = json!({"policy": "key", "shards": 4});
+    survives_the_loss_of_two_of_three(four, &["all-0", "all-1", "all-2", "all-3"], partition_key).await;
+}
+
+#[tokio::test]
+async fn with_strict_the_order_survives_the_loss_of_two_of_three_replicas() {
+    survives_the_loss_of_two_of_three(json!({"policy": "strict"}), &["all-all"], |_| String::new()).await;
+}
+
+#[tokio::test]
+async fn shards_move_when_replicas_come_and_go_and_each_event_comes_once() {
+    let service = Service::start(|_| (200, Duration::from_millis(5))).await;
+    let world = world(json!({"policy": "key", "shards": 4}), &service).await;
+    let durables = ["all-0", "all-1", "all-2", "all-3"];
+    let publish = async |round: usize| {
+        let mut waiting = Vec::new();
+        for id in (round * 200 + 1)..=(round * 200 + 200) {
+            waiting.push(world.store(&id.to_string(), &format!("k{}", id % 97)).await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for one in waiting {
+            one.await.unwrap();
+        }
+    };
+    let by = |pod: &str, from: usize| {
+        service.received()[from..].iter().filter(|one| one.path == format!("/{pod}")).count()
+    };
+    let _a = Process::replica(&world, "a");
+    publish(0).await;
+    assert_eq!(by("a", 0), service.count(), "one pod has all");
+    // The shards move while events flow.
+    let mut b = Process::replica(&world, "b");
+    publish(1).await;
+    eventually("all arrive", async || service.count() >= 400).await;
+    publish(2).await;
+    eventually("all arrive", async || service.count() >= 600).await;
+    assert!(
+        by("a", 420) > 30 && by("b", 420) > 30,
+        "both have their share: {} {}",
+        by("a", 420),
+        by("b", 420)
+    );
+    b.terminate();
+    publish(3).await;
+    for durable in durables {
+        world.until_done(durable).await;
+    }
+    assert!(b.child.wait().unwrap().success());
+    let received = service.received();
+    assert_eq!(received.len(), 800, "each came once");
+    assert!(received[780..].iter().all(|one| one.path == "/a"));
+    let mut keys: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for one in &received {
+        keys.entry(partition_key(one)).or_default().push(one.id().parse().unwrap());
+    }
+    assert!(keys.values().all(|ids| ids.is_sorted()), "{keys:?}");
+    let longest = received.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
+    assert!(longest < Duration::from_secs(4), "a move took {longest:?}");
+}

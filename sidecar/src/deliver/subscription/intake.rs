@@ -42,9 +42,8 @@ impl Subscription {
             return;
         }
         let window = self.window();
-        let filling = self.stopping.is_none();
         for index in 0..self.pulls.len() {
-            let Some(ask) = self.pulls[index].ask(now, window, filling) else { continue };
+            let Some(ask) = self.pulls[index].ask(now, window) else { continue };
             let reply = format!("{}.{index}.{}", self.inbox, ask.number);
             let asking = self.runner.bus.client().publish_with_reply(ask.subject, reply, ask.payload);
             // No room on the way to the bus, or no client any more: later.
@@ -73,6 +72,7 @@ impl Subscription {
                 self.entry.pending.store(delivered.pending, Relaxed);
                 let again = delivered.deliveries > 1;
                 let position = Position { durable: index, sequence: delivered.sequence };
+                self.pulls[index].last = self.pulls[index].last.max(delivered.sequence);
                 if self.pulls[index].event(message.headers.as_ref()) {
                     self.took_over(index, Instant::now());
                 }
@@ -91,7 +91,7 @@ impl Subscription {
                 let was_missing = pull.is_missing();
                 match pull.status(number, status, &message, Instant::now()) {
                     Status::Fine => {}
-                    Status::PinLost => self.pin_lost(index, Instant::now()),
+                    Status::PinLost => self.pin_lost(index),
                     Status::Missing if !was_missing => {
                         tracing::info!(durable = %self.pulls[index].durable, "is not there yet");
                     }

@@ -18,7 +18,7 @@ use crate::deliver::hold::{Counts, May};
 use crate::deliver::lanes::Position;
 use crate::deliver::request;
 use crate::deliver::verdict::{Verdict, verdict};
-use crate::metrics::{DeadLabels, DeadReason};
+use crate::metrics::{DeadLabels, DeadReason, PassedOver};
 
 impl Subscription {
     /// Sends what may be sent now.
@@ -33,11 +33,24 @@ impl Subscription {
                 return;
             }
             let Some(position) = self.lanes.next(now) else { return };
+            if let Some(reason) = self.passes_over(position) {
+                self.metrics.passed_over(reason).inc();
+                self.finish(position, ACK);
+                continue;
+            }
             if may == May::Probe {
                 self.hold.probing(position);
             }
             self.attempt(position);
         }
+    }
+
+    /// Why an event is not for the service, if it is not.
+    fn passes_over(&mut self, position: Position) -> Option<PassedOver> {
+        let held = self.lanes.get_mut(position)?;
+        // The replay delivers the original.
+        let replayed = self.target.replay.as_ref().is_some_and(|replay| position.sequence <= replay.boundary);
+        (replayed && request::is_redriven(&held.message)).then_some(PassedOver::Redriven)
     }
 
     pub(super) fn attempt(&mut self, position: Position) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull::Config as Durable;
 use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy};
+use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::{Config as Stream, DiscardPolicy};
 use bytes::Bytes;
 use murmur_mesh::durable::{ACK_WAIT, DurableName, PIN_GROUP, PIN_TIMEOUT, Shard};
@@ -179,9 +180,10 @@ impl World {
             None => vec![Shard::All],
         };
         let number = u16::try_from(shards.len()).unwrap();
+        let replay = subscription["replay"]["id"].as_str();
         for shard in shards {
             let mut config = Durable {
-                durable_name: Some(DurableName::new(&name, shard, None).to_string()),
+                durable_name: Some(DurableName::new(&name, shard, replay).to_string()),
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: ACK_WAIT,
                 max_deliver: -1,
@@ -198,7 +200,10 @@ impl World {
                 config.priority_timeout = PIN_TIMEOUT;
                 if number > 1 {
                     config.filter_subjects = Partition::of_shard(index, number)
-                        .map(|partition| format!("events.*.{}.>", partition.number()))
+                        .flat_map(|partition| {
+                            let number = partition.number();
+                            [format!("events.*.{number}.>"), format!("redrive.users.{name}.{number}")]
+                        })
                         .collect();
                 }
             }
@@ -323,25 +328,41 @@ impl World {
     pub(crate) async fn fill(&self, number: usize, key: impl Fn(usize) -> String) {
         let mut waiting = Vec::new();
         for id in 1..=number {
-            let key = key(id);
-            let mut headers = async_nats::HeaderMap::new();
-            for (name, value) in [
-                ("murmur-format", "1"),
-                ("ce-specversion", "1.0"),
-                ("ce-id", id.to_string().as_str()),
-                ("ce-source", "/shop/filler"),
-                ("ce-type", "T"),
-                ("ce-partitionkey", &key),
-            ] {
-                headers.insert(name, value);
-            }
-            let subject =
-                subject::event(&"filler".parse().unwrap(), Partition::of(&key), &"T".parse().unwrap());
-            waiting.push(self.js.publish_with_headers(subject, headers, "{}".into()).await.unwrap());
+            waiting.push(self.store(&id.to_string(), &key(id)).await);
         }
         for one in waiting {
             one.await.unwrap();
         }
+    }
+
+    /// Stores one event past the sidecar; the answer is to be awaited.
+    pub(crate) async fn store(&self, id: &str, key: &str) -> PublishAckFuture {
+        let subject = subject::event(&"filler".parse().unwrap(), Partition::of(key), &"T".parse().unwrap());
+        self.store_at(subject, id, key, "{}").await
+    }
+
+    /// Stores one event under this subject, with this data.
+    pub(crate) async fn store_at(
+        &self,
+        subject: String,
+        id: &str,
+        key: &str,
+        data: &str,
+    ) -> PublishAckFuture {
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, value) in [
+            ("murmur-format", "1"),
+            ("ce-specversion", "1.0"),
+            ("ce-id", id),
+            ("ce-source", "/shop/filler"),
+            ("ce-type", "T"),
+            ("ce-datacontenttype", "application/json"),
+            ("ce-partitionkey", key),
+        ] {
+            headers.insert(name, value);
+        }
+        let data = Bytes::from(data.to_owned());
+        self.js.publish_with_headers(subject, headers, data).await.unwrap()
     }
 
     /// A message of a stream.
