@@ -207,6 +207,8 @@ fn the_old_durables_stay_while_a_pod_still_pulls_from_them() {
                 version: "0.1.0".to_owned(),
                 generation,
                 subscriptions: vec![],
+                leaving: false,
+                released: vec![],
             });
             report["subscriptions"] = json!(Vec::<SubscriptionReport>::new());
             administrator.publish("report.users.users-1", report.to_string().into())
