@@ -53,6 +53,9 @@ use crate::quantity::StorageQuantity;
     validation = Rule::new("!(has(self.volume) || has(self.database)) || self.replicas <= 1")
         .message("a service with a volume or a SQLite database runs in one pod: set replicas to 1 or 0")
         .field_path(".replicas"),
+    validation = Rule::new("!(has(self.volume) || has(self.database)) || !has(self.autoscaling)")
+        .message("a service with a volume or a SQLite database runs in one pod: leave autoscaling out")
+        .field_path(".autoscaling"),
     validation = Rule::new("!(has(self.volume) && has(self.database))")
         .message("a SQLite database lives on the volume at /data itself: set database.storage and leave volume out")
         .field_path(".volume"),
@@ -82,10 +85,15 @@ pub struct MicroserviceSpec {
     #[schemars(range(min = 1, max = 65535))]
     #[x_kube(validation = ("self != 3600 && self != 3601", "the ports 3600 and 3601 are the sidecar's: choose another"))]
     pub port: i32,
-    /// How many pods run. With a volume or a SQLite database at most 1.
+    /// How many pods run; ignored while autoscaling is set. With a volume or a SQLite database at
+    /// most 1. A HorizontalPodAutoscaler may scale the Microservice, but not its Deployment.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
+    /// How many pods run by the events that wait: more at once, fewer after five minutes in which
+    /// fewer would have done. Not with a volume or a SQLite database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
     /// Environment variables of the service, as in core/v1. Names that start with MURMUR_ are
     /// reserved, and DATABASE_PATH is when there is a database.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -163,6 +171,28 @@ pub struct MicroserviceSpec {
 
 fn one() -> i32 {
     1
+}
+
+/// How many pods run by the events that wait.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("self.minReplicas <= self.maxReplicas", "minReplicas must not be more than maxReplicas"))]
+pub struct Autoscaling {
+    /// The fewest pods.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub min_replicas: i32,
+    /// The most pods. More than a subscription has shards do not share its events in order per key.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replicas: i32,
+    /// How many waiting events, of all subscriptions of the service together, are one pod's share.
+    #[serde(default = "thousand")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub pending_events_per_replica: i32,
+}
+
+fn thousand() -> i32 {
+    1000
 }
 
 /// When the kubelet pulls an image.

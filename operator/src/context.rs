@@ -15,6 +15,7 @@ use crate::controllers::Offers;
 use crate::error::Error;
 use crate::mesh;
 use crate::metrics::Metrics;
+use crate::microservice::Scales;
 use crate::settings::Settings;
 
 /// What all controllers share.
@@ -41,6 +42,8 @@ pub struct Context {
     pub meshes: Meshes,
     /// Failures in a row.
     pub backoff: Backoff,
+    /// How many pods services with autoscaling should have.
+    pub scales: Scales,
     /// What each service offered when it was seen last.
     pub offers: Offers,
 }

@@ -82,6 +82,7 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         status: StatusWriter::new(client.clone(), events, metrics.clone()),
         backoff: Backoff::default(),
         offers: Offers::default(),
+        scales: microservice::Scales::default(),
         client: client.clone(),
         settings,
         metrics,

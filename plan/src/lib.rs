@@ -6,6 +6,7 @@
 //! writes or looks at a clock: the same input gives the same output, so that a
 //! test sees all that would happen to a cluster.
 
+pub mod autoscaling;
 #[cfg(test)]
 mod examples;
 pub mod invalid;

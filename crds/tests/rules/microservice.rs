@@ -25,6 +25,7 @@ pub(crate) async fn rules(client: &Client) {
     names(&kind).await;
     fields(&kind).await;
     talks(&kind).await;
+    autoscaling(&kind).await;
     storage(&kind).await;
     defaults_and_scale(&kind).await;
 }
@@ -178,6 +179,32 @@ async fn talks(kind: &Kind) {
     kind.refuses(json!({"calls": [{"name": "a", "timeout": "1d"}]}), "spec.calls[0].timeout").await;
     let many: Vec<Value> = (0..65).map(|number| json!({"name": format!("s{number}")})).collect();
     kind.refuses(json!({"calls": many}), "spec.calls: Too many").await;
+}
+
+async fn autoscaling(kind: &Kind) {
+    let made = kind.create("example", &json!({"autoscaling": {"maxReplicas": 10}})).await.unwrap();
+    let expected = json!({"minReplicas": 1, "maxReplicas": 10, "pendingEventsPerReplica": 1000});
+    assert_eq!(made.data["spec"]["autoscaling"], expected);
+    kind.takes(json!({"replicas": 5, "autoscaling": {"minReplicas": 3, "maxReplicas": 3}})).await;
+    kind.refuses(json!({"autoscaling": {}}), "spec.autoscaling.maxReplicas: Required value").await;
+    kind.refuses(
+        json!({"autoscaling": {"minReplicas": 3, "maxReplicas": 2}}),
+        "minReplicas must not be more than maxReplicas",
+    )
+    .await;
+    for bad in [0, 1001] {
+        kind.refuses(json!({"autoscaling": {"maxReplicas": bad}}), "spec.autoscaling.maxReplicas").await;
+        let low = json!({"autoscaling": {"minReplicas": bad, "maxReplicas": 1000}});
+        kind.refuses(low, "spec.autoscaling.minReplicas").await;
+    }
+    for bad in [0, 1_000_001] {
+        let spec = json!({"autoscaling": {"maxReplicas": 1, "pendingEventsPerReplica": bad}});
+        kind.refuses(spec, "spec.autoscaling.pendingEventsPerReplica").await;
+    }
+    for mut spec in [sqlite("1Gi"), volume("1Gi")] {
+        spec["autoscaling"] = json!({"maxReplicas": 1});
+        kind.refuses(spec, "leave autoscaling out").await;
+    }
 }
 
 async fn storage(kind: &Kind) {

@@ -23,6 +23,7 @@ pub(super) async fn microservice_seen(queues: &Queues, context: &Context, seen: 
     if gone {
         context.backoff.succeeded(&key("Microservice", &service));
         context.status.forget(&service.uid().unwrap_or_default());
+        context.scales.forget(&service.uid().unwrap_or_default());
         context.applier.forget(&namespace, &name);
     }
     // Whether it is there is all that its subscriptions ask: news only at its first and last sight.
@@ -98,7 +99,15 @@ pub(super) async fn hear(mut news: Receiver<Changed>, context: Arc<Context>, que
                 queues.microservices.add(ObjectRef::new(&service).within(&mesh)).await;
             }
             Ok(Changed::Subscription { mesh, subscription }) => {
-                queues.subscriptions.add(ObjectRef::new(&subscription).within(&mesh)).await;
+                let key = ObjectRef::<EventSubscription>::new(&subscription).within(&mesh);
+                let service = context.subscriptions.get(&key).map(|it| it.spec.microservice_ref.name.clone());
+                // Its service asks how much waits only to scale by it.
+                if let Some(service) = service
+                    && context.microservice(&mesh, &service).is_some_and(|it| it.spec.autoscaling.is_some())
+                {
+                    queues.microservices.add(ObjectRef::new(&service).within(&mesh)).await;
+                }
+                queues.subscriptions.add(key).await;
             }
             // News were missed: everything is looked at.
             Err(RecvError::Lagged(_)) => wake(&context, &queues, None).await,

@@ -6,8 +6,10 @@ mod dereference;
 mod generation;
 mod plan;
 mod reconcile;
+mod scaling;
 mod secrets;
 mod status;
 mod validate;
 
 pub use reconcile::reconcile;
+pub use scaling::Scales;

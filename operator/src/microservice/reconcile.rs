@@ -11,7 +11,7 @@ use murmur_mesh::config::SidecarConfig;
 
 use super::plan::Known;
 use super::status::Findings;
-use super::{apply, bus, dereference, plan, secrets, status, validate};
+use super::{apply, bus, dereference, plan, scaling, secrets, status, validate};
 use crate::cluster::Written;
 use crate::context::Context;
 use crate::error::Error;
@@ -48,22 +48,25 @@ pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Re
     }
     let written = status::write(&resource, &context, &findings).await?;
     outcome?;
+    let again = findings.again.map_or(AGAIN, |again| again.clamp(SOON, AGAIN));
     Ok(match written {
-        Written::Later(wait) => Action::requeue(wait),
-        Written::Nothing | Written::Now => Action::requeue(AGAIN),
+        Written::Later(wait) => Action::requeue(wait.min(again)),
+        Written::Nothing | Written::Now => Action::requeue(again),
     })
 }
 
 async fn steps(resource: &Microservice, context: &Context, findings: &mut Findings) -> Result<(), Error> {
     let namespace = resource.namespace().unwrap_or_default();
     let subscriptions = context.subscriptions_of(&namespace, &resource.name_any());
-    let (service, subscriptions) = validate::validate(resource, &subscriptions)?;
+    let (mut service, subscriptions) = validate::validate(resource, &subscriptions)?;
     findings.service = Some(service.clone());
     let neighbours = context.neighbours(&namespace);
 
     let there = dereference::dereference(resource, context).await?;
     let mesh = context.mesh(&namespace).await?;
     let bus = bus::look(&mesh, &service.name).await;
+    findings.again = scaling::scale(context, &mesh, &subscriptions, &mut service);
+    findings.service = Some(service.clone());
     let placed = bus::placed(&mesh, &subscriptions, there.config.as_ref());
     let secrets = secrets::secrets(&service, &placed, &neighbours, &mesh.account, there.secret.as_deref())?;
     let plan = |told: Option<&SidecarConfig>| {

@@ -1,6 +1,7 @@
 //! What is true of a service, from what was seen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -31,6 +32,8 @@ pub(super) struct Findings {
     pub(super) blocked: Option<Problem>,
     /// Why its place on the bus is not there.
     pub(super) bus: Option<Problem>,
+    /// When to look again although nothing has changed, for its number of pods.
+    pub(super) again: Option<Duration>,
     /// The version that its sidecars report.
     pub(super) sidecar_version: Option<String>,
 }

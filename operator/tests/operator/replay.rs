@@ -34,7 +34,7 @@ async fn replay_status(world: &World, ns: &str, name: &str) -> anyhow::Result<Op
 }
 
 /// Pulls `count` events from a durable with the service's own rights, and acknowledges each.
-async fn take(world: &World, ns: &str, durable: &str, count: usize) -> anyhow::Result<()> {
+pub async fn take(world: &World, ns: &str, durable: &str, count: usize) -> anyhow::Result<()> {
     let client = wait("the service may pull", || async {
         let client = as_service(world, ns, "users").await?;
         let request = format!("$JS.API.CONSUMER.INFO.EVENTS.{durable}");

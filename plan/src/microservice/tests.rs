@@ -251,6 +251,13 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
     for (addition, reason, field) in [
         ("replicas: -1", "InvalidValue", "spec.replicas"),
         ("replicas: 2\nvolume: {size: 1Gi}", "InvalidValue", "spec.replicas"),
+        ("autoscaling: {maxReplicas: 0}", "InvalidValue", "spec.autoscaling.maxReplicas"),
+        ("autoscaling: {minReplicas: 3, maxReplicas: 2}", "InvalidValue", "spec.autoscaling.minReplicas"),
+        (
+            "autoscaling: {maxReplicas: 2}\nvolume: {size: 1Gi}",
+            "InvalidValue",
+            "spec.autoscaling.maxReplicas",
+        ),
         ("volume: {size: big}", "InvalidQuantity", "spec.volume.size"),
         ("database: {engine: SQLite, storage: {size: big}}", "InvalidQuantity", "spec.database.storage.size"),
         ("resources: {limits: {cpu: fast}}", "InvalidQuantity", "spec.resources.limits.cpu"),

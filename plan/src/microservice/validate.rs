@@ -13,10 +13,13 @@ use murmur_mesh::name::{EventType, MeshName, ServiceName};
 use serde_json::{Map, Value};
 
 use super::talks::{self, Call};
+use crate::autoscaling::Autoscaling;
 use crate::invalid::{self, Invalid};
 
 /// The user and group of a pod that does not say.
 const DEFAULT_ID: i64 = 65532;
+
+const ONE_POD: &str = "a service with a volume or a SQLite database runs in one pod";
 
 /// A Microservice that can be planned.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +40,10 @@ pub struct ValidMicroservice {
     pub image_pull_secrets: Vec<String>,
     /// The port that the service listens on.
     pub port: u16,
-    /// How many pods.
+    /// How many pods. With autoscaling it is what was decided last.
     pub replicas: i32,
+    /// How that number follows the events that wait.
+    pub autoscaling: Option<Autoscaling>,
     /// Environment variables.
     pub env: Vec<EnvVar>,
     /// Sources of more.
@@ -110,9 +115,10 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         return Err(Invalid::InvalidValue {
             field: "spec.replicas".to_owned(),
             value: replicas.to_string(),
-            rule: "a service with a volume or a SQLite database runs in one pod",
+            rule: ONE_POD,
         });
     }
+    let autoscaling = spec.autoscaling.as_ref().map(|it| autoscaling(it, storage.as_ref())).transpose()?;
     Ok(ValidMicroservice {
         name: invalid::name("metadata.name", metadata.name.as_deref().unwrap_or_default())?,
         mesh: invalid::name("metadata.namespace", metadata.namespace.as_deref().unwrap_or_default())?,
@@ -122,7 +128,14 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         image_pull_policy: spec.image_pull_policy.map(|policy| policy.as_str().to_owned()),
         image_pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
         port: invalid::port("spec.port", spec.port)?,
-        replicas,
+        replicas: match &autoscaling {
+            None => replicas,
+            Some(bounds) => {
+                let decided = resource.status.as_ref().and_then(|status| status.desired_replicas);
+                decided.unwrap_or(bounds.min_replicas).clamp(bounds.min_replicas, bounds.max_replicas)
+            }
+        },
+        autoscaling,
         env: env(spec, storage.as_ref())?,
         env_from: spec.env_from.clone(),
         command: spec.command.clone(),
@@ -148,6 +161,28 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
             crd::LogLevel::Debug => LogLevel::Debug,
         },
     })
+}
+
+fn autoscaling(spec: &crd::Autoscaling, storage: Option<&Storage>) -> Result<Autoscaling, Invalid> {
+    let field = |name: &str| format!("spec.autoscaling.{name}");
+    let rule = "replicas are a number from 1 to 1000, minReplicas not more than maxReplicas";
+    let max = invalid::within(&field("maxReplicas"), spec.max_replicas, 1..=1000, rule)?;
+    let autoscaling = Autoscaling {
+        min_replicas: invalid::within(&field("minReplicas"), spec.min_replicas, 1..=max, rule)?,
+        max_replicas: max,
+        pending_events_per_replica: invalid::within(
+            &field("pendingEventsPerReplica"),
+            spec.pending_events_per_replica,
+            1..=1_000_000,
+            "pendingEventsPerReplica is a number from 1 to 1000000",
+        )?,
+    };
+    match storage {
+        None => Ok(autoscaling),
+        Some(_) => {
+            Err(Invalid::InvalidValue { field: field("maxReplicas"), value: max.to_string(), rule: ONE_POD })
+        }
+    }
 }
 
 fn env(spec: &murmur_crds::MicroserviceSpec, storage: Option<&Storage>) -> Result<Vec<EnvVar>, Invalid> {

@@ -45,7 +45,7 @@ pub struct DurableProgress {
 
 impl DurableProgress {
     /// How many events wait: none as long as all that was there a look ago is done.
-    fn waiting(&self) -> u64 {
+    pub fn waiting(&self) -> u64 {
         // Events are handed out in order, and one that is handed out again keeps its number.
         let done = self.before.is_some_and(|before| {
             let there = before.deliveries.saturating_add(before.pending);
