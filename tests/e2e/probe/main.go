@@ -1,10 +1,10 @@
 // Probe is the service of the end-to-end tests: it publishes on demand,
-// records what it is sent, and misbehaves when it is told to.
+// records what it is sent, asks and answers, and misbehaves when it is told to.
 //
 // It knows nothing but HTTP: MURMUR_URL to publish, a path to be delivered to.
 //
-//	8080  the service: control, and /emit for callers
-//	8081  deliveries, on a port of its own that can be closed
+//	8080  the service: control, and /emit and /called for callers
+//	8081  deliveries and queries, on a port of its own that can be closed
 package main
 
 import (
@@ -18,6 +18,9 @@ import (
 	"syscall"
 	"time"
 )
+
+// pod is the name of the pod that this is.
+var pod, _ = os.Hostname()
 
 func main() {
 	received := &recorder{forward: os.Getenv("RECORD_URL"), store: os.Getenv("RECORD_FILE")}
@@ -38,6 +41,8 @@ func main() {
 	mux.HandleFunc("GET /received", func(w http.ResponseWriter, _ *http.Request) { answer(w, received.all()) })
 	mux.HandleFunc("POST /record", received.record)
 	mux.HandleFunc("PUT /rules", received.setRules)
+	mux.HandleFunc("POST /talk", talk)
+	mux.HandleFunc("/called/{status}", called)
 	mux.HandleFunc("PUT /door/{state}", deliveries.set)
 
 	server := &http.Server{Addr: ":8080", Handler: mux}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ type Delivery struct {
 	Key      string `json:"key"`
 	Sequence uint64 `json:"sequence"`
 	Attempt  int    `json:"attempt"`
+	Replay   string `json:"replay"`
+	Pod      string `json:"pod"`
 	Token    bool   `json:"token"`
 	Status   int    `json:"status"`
 }
@@ -46,6 +49,7 @@ type recorder struct {
 func (r *recorder) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events", r.deliver)
+	mux.HandleFunc("POST /queries", r.asked)
 	return mux
 }
 
@@ -54,19 +58,16 @@ func (r *recorder) deliver(w http.ResponseWriter, request *http.Request) {
 		ID:     request.Header.Get("ce-id"),
 		Type:   request.Header.Get("ce-type"),
 		Key:    request.Header.Get("ce-partitionkey"),
+		Replay: request.Header.Get("murmur-replay"),
+		Pod:    pod,
 		Token:  request.Header.Get("Authorization") == "Bearer "+os.Getenv("MURMUR_TOKEN"),
 		Status: http.StatusNoContent,
 	}
 	delivery.Sequence, _ = strconv.ParseUint(request.Header.Get("murmur-sequence"), 10, 64)
 	delivery.Attempt, _ = strconv.Atoi(request.Header.Get("murmur-attempt"))
-	for _, rule := range r.currentRules() {
-		if strings.HasPrefix(delivery.ID, rule.Prefix) {
-			delivery.Status = rule.Status
-			if wait, err := time.ParseDuration(rule.Delay); err == nil {
-				time.Sleep(wait)
-			}
-			break
-		}
+	if rule, found := r.rule(delivery.ID); found {
+		delivery.Status = rule.Status
+		rule.wait()
 	}
 	if err := r.keep(request.Context(), delivery); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -154,10 +155,21 @@ func (r *recorder) all() []Delivery {
 	return append([]Delivery{}, r.deliveries...)
 }
 
-func (r *recorder) currentRules() []Rule {
+// rule gives the first rule for this id.
+func (r *recorder) rule(id string) (Rule, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.rules
+	n := slices.IndexFunc(r.rules, func(rule Rule) bool { return strings.HasPrefix(id, rule.Prefix) })
+	if n < 0 {
+		return Rule{}, false
+	}
+	return r.rules[n], true
+}
+
+func (r Rule) wait() {
+	if wait, err := time.ParseDuration(r.Delay); err == nil {
+		time.Sleep(wait)
+	}
 }
 
 func (r *recorder) setRules(w http.ResponseWriter, request *http.Request) {

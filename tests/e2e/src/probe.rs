@@ -1,5 +1,6 @@
 //! The way to a probe service (see `probe/main.go`).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -28,10 +29,38 @@ pub struct Delivery {
     pub sequence: u64,
     /// Which attempt this was, from 1.
     pub attempt: u32,
+    /// The replay that it belongs to, if any.
+    pub replay: String,
+    /// The pod that got it.
+    pub pod: String,
     /// Whether it carried the service's token.
     pub token: bool,
     /// What the probe answered.
     pub status: u16,
+}
+
+/// What the sidecar of a probe answered to a query or a call.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    headers: HashMap<String, String>,
+    /// The body.
+    pub body: String,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+impl Reply {
+    /// A header, whose name is written like `Murmur-Error`; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
 }
 
 /// What a run of the load generator saw.
@@ -156,12 +185,37 @@ impl Probe {
         .await
     }
 
+    /// A request to the probe's sidecar, which the probe makes.
+    ///
+    /// # Errors
+    /// When the probe cannot be reached, or the sidecar does not answer it.
+    pub async fn talk(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Reply> {
+        let headers: HashMap<_, _> = headers.iter().copied().collect();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let message = json!({"method": method.as_str(), "path": path, "headers": headers, "body": body});
+        Ok(serde_json::from_slice(&self.expect(Method::POST, "/talk", message, StatusCode::OK).await?)?)
+    }
+
     /// Makes the probe answer events whose id starts with `prefix` with `status`.
     ///
     /// # Errors
     /// When the probe cannot be reached.
     pub async fn answer_with(&self, prefix: &str, status: u16) -> Result<()> {
-        let rules = json!([{"prefix": prefix, "status": status, "delay": ""}]);
+        self.answer_after("", prefix, status).await
+    }
+
+    /// Makes it answer them after a delay such as `200ms`. The prefix `query` stands for queries.
+    ///
+    /// # Errors
+    /// When the probe cannot be reached.
+    pub async fn answer_after(&self, delay: &str, prefix: &str, status: u16) -> Result<()> {
+        let rules = json!([{"prefix": prefix, "status": status, "delay": delay}]);
         self.expect(Method::PUT, "/rules", rules, StatusCode::NO_CONTENT).await?;
         Ok(())
     }
