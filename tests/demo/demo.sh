@@ -12,6 +12,8 @@ shop=shop
 . tests/demo/show.sh
 # shellcheck source=tests/demo/reach.sh
 . tests/demo/reach.sh
+# shellcheck source=tests/demo/compare.sh
+. tests/demo/compare.sh
 trap unforward_all EXIT
 
 tests/cluster/packages.sh curl=curl
@@ -20,17 +22,22 @@ pod_of() { kubectl get pods --namespace "$shop" --selector "murmur.dev/microserv
 gone() { kubectl wait --namespace "$shop" --for=delete pod --selector "murmur.dev/microservice=$1" --timeout=90s; }
 back() { kubectl rollout status --namespace "$shop" "deployment/$1" --timeout=90s; }
 ready() { kubectl wait --namespace "$shop" --for=condition=Ready "$@" --timeout=120s; }
+repaired() {
+  kubectl wait --namespace "$shop" --for=jsonpath='{.spec.template.spec.containers[0].env[?(@.name=="IMAGE_TYPES")].value}'=gif,jpeg,jpg,png,webp,avif \
+    deployment/history --timeout=60s && back history
+}
 
 pants='{"id":5,"title":"pants","image":"pants.jpeg"}'
 shoes='{"id":20,"title":"shoes","image":"shoes.png"}'
 hat='{"id":7,"title":"hat","image":"hat.webp"}'
 scarf='{"id":8,"title":"scarf","image":"scarf.webp"}'
+cape='{"id":9,"title":"cape","image":"cape.avif"}'
 
 title '1. Helm installs the resource types, the operator and the event bus'
 run tests/install.sh
 run kubectl get pods --namespace murmur-system
 
-title '2. kubectl applies a shop of four services'
+title '2. kubectl applies a shop of six services'
 kubectl delete namespace --selector murmur-demo --wait=false >/dev/null
 for ((n = 2; ; n++)); do
   ! kubectl get namespace "$shop" >/dev/null 2>&1 &&
@@ -50,28 +57,41 @@ ask products POST /products "$pants"
 ask products POST /products "$shoes"
 ask orders POST /orders '{"id":"order-1","user":1,"product":5}'
 ask orders POST /orders '{"id":"order-2","user":1,"product":20}'
-soon 20 'history knows both, from events alone' "200 [$pants,$shoes]" history 1
+for way in history-sync history-query history; do
+  soon 20 "$way answers with both" "200 [$pants,$shoes]" history_by $way 1
+done
 
-title '4. products stops; history has its own data and still answers'
+title '4. Three ways to one answer, compared: direct requests, scatter and gather, a database of its own'
+compare 300
+told history-sync '300 x 200' "[$pants,$shoes]"
+told history-query '300 x 200' "[$pants,$shoes]"
+told history '300 x 200' "[$pants,$shoes]"
+
+title '5. products stops, and the same again'
 run kubectl scale --namespace "$shop" microservice/products --replicas=0
 await 'the pod of products has gone' gone products
 unforward products
-saw 'no pod of products runs' "$(pod_of products | wc -l) pods" '0 pods'
-saw 'history answers in full' "$(history 1)" "200 [$pants,$shoes]"
+compare 300
+told history-sync '300 x 503'
+text 'history-sync fails with the service that it depends on.'
+told history-query '300 x 200' '[{"id":5},{"id":20}] missing: products'
+text 'history-query has the part that is there, and says what is missing.'
+told history '300 x 200' "[$pants,$shoes]"
+text 'history has its own data: in full, and at once.'
 run kubectl scale --namespace "$shop" microservice/products --replicas=1
 await 'products is Ready' ready microservice/products
 ask products GET /products/5
 
-title '5. The pod of history is deleted; its data is on a volume of its own'
+title '6. The pod of history is deleted; its data is on a volume of its own'
 before=$(pod_of history)
 run kubectl delete --namespace "$shop" "$before"
 await 'another takes its place' back history
 after=$(pod_of history)
 [ "$before" != "$after" ] || fail "the pod of history is still $before"
 unforward history
-soon 20 "$after, a new pod, has the data" "200 [$pants,$shoes]" history 1
+soon 20 "$after, a new pod, has the data" "200 [$pants,$shoes]" history_by history 1
 
-title '6. history is away while the shop sells more; back again it catches up'
+title '7. history is away while the shop sells more; back again it catches up'
 run kubectl scale --namespace "$shop" microservice/history --replicas=0
 await 'the pod of history has gone' gone history
 unforward history
@@ -84,9 +104,24 @@ soon 30 'the event store keeps what history has not heard' '4 pending' \
 run kubectl get eventsubscription history --namespace "$shop"
 run kubectl scale --namespace "$shop" microservice/history --replicas=1
 await 'history is Ready' ready microservice/history
-soon 30 'it missed nothing' "200 [$pants,$shoes,$hat,$scarf]" history 1
+soon 30 'it missed nothing' "200 [$pants,$shoes,$hat,$scarf]" history_by history 1
 
-title '7. What the cluster says in the end'
+title '8. An event that history rejects: its dead letter, the repair, the redrive'
+ask products POST /products "$cape"
+ask orders POST /orders '{"id":"order-5","user":1,"product":9}'
+soon 30 'history does not take an image of that type; the event is kept as a dead letter' '1 dead letters' \
+  kubectl get eventsubscription history --namespace "$shop" --output jsonpath='{.status.deadLetters} dead letters'
+run murmur deadletters list --namespace "$shop"
+saw 'all else goes on' "$(history_by history 1)" "200 [$pants,$shoes,$hat,$scarf]"
+text 'The repair: history learns to show that type of image.'
+run kubectl patch microservice/history --namespace "$shop" --type=json --patch \
+  '[{"op": "replace", "path": "/spec/env/0/value", "value": "gif,jpeg,jpg,png,webp,avif"}]'
+await 'its pod is another one' repaired
+unforward history
+run murmur deadletters redrive --namespace "$shop" --subscription history
+soon 30 'the event has come again, and history has it' "200 [$pants,$shoes,$hat,$scarf,$cape]" history_by history 1
+
+title '9. What the cluster says in the end'
 soon 60 'nothing is pending, nothing is dead' '0 pending, 0 dead letters' \
   kubectl get eventsubscription history --namespace "$shop" --output jsonpath='{.status.pending} pending, {.status.deadLetters} dead letters'
 run kubectl get microservices,eventsubscriptions --namespace "$shop"

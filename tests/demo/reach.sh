@@ -57,5 +57,5 @@ ask() {
   [[ $answer == 20* ]] || fail "$*: $answer"
 }
 
-# history USER: what the service history answers
-history() { request history GET "/users/$1/history" || true; echo "$answer"; }
+# history_by SERVICE USER: what one of the three services D answers
+history_by() { request "$1" GET "/users/$2/history" || true; echo "$answer"; }

@@ -52,7 +52,7 @@ fail() {
     kubectl get events --namespace "$shop" --sort-by=.lastTimestamp | tail -15
     kubectl get pods --namespace murmur-system
     kubectl logs --namespace murmur-system deployment/murmur-operator --tail=20
-    for service in users products orders history; do
+    for service in users products orders history history-query history-sync; do
       kubectl logs --namespace "$shop" "deployment/$service" --all-containers --tail=10 --prefix
     done
   } 2>&1 | sed 's/^/  | /' >&2
