@@ -1,6 +1,7 @@
 #!/bin/bash
 # build.sh [murmur] [shop] [nats] [e2e]: builds the images, tagged `dev`, and loads them into the kind cluster if there is
-# one. All of them but e2e, the probe of the end-to-end tests, when none is named. Quick when nothing has changed. TAG=… tags ours otherwise.
+# one; with murmur, the command line too. All of them but e2e, the probe of the end-to-end tests, when none is named.
+# Quick when nothing has changed. TAG=… tags ours otherwise.
 #
 # Programs are built here and static, so that the images are from scratch; only history and history-sync, which are Python
 # and JavaScript, need a base.
@@ -40,7 +41,8 @@ rust() {
   fi
   tests/cluster/packages.sh musl-gcc=musl-tools
   step 'build the programs in Rust, static' cargo build --profile image --target "$TARGET" \
-    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar -p history-query --bin history-query
+    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar -p murmur --bin murmur \
+    -p history-query --bin history-query
   programs=${CARGO_TARGET_DIR:-target}/$TARGET/image
 }
 
@@ -50,6 +52,9 @@ murmur() {
   for part in operator sidecar; do
     image "murmur/$part:$TAG" "$(context "images/$part" "$programs/murmur-$part")"
   done
+  # the command line is for this machine: beside kubectl, which finds it as `kubectl murmur`
+  install "$programs/murmur" "$BIN/murmur"
+  ln -sf murmur "$BIN/kubectl-murmur"
 }
 
 shop() {

@@ -13,10 +13,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use http::StatusCode;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -58,32 +59,26 @@ fn routes(murmur: &str) -> Router {
 
 /// The products that a user ordered. What is missing is named in the header
 /// `missing`, so that the body has the same form whether all answered or not.
-async fn history(
-    State(mesh): State<Arc<Mesh>>,
-    Path(user): Path<u64>,
-) -> (StatusCode, HeaderMap, Json<Value>) {
-    let mut headers = HeaderMap::new();
+async fn history(State(mesh): State<Arc<Mesh>>, Path(user): Path<u64>) -> Response {
     let joined = match mesh.ask("UserProductQuery", &json!({"user": user})).await {
         Ok(results) => join::join(user, &results),
         Err(error) => Joined::Unavailable(error.to_string()),
     };
-    let (status, body) = match joined {
+    match joined {
+        Joined::History { products, missing } if missing.is_empty() => Json(products).into_response(),
         Joined::History { products, missing } => {
-            if let Ok(missing) = HeaderValue::from_str(&missing.join(", "))
-                && !missing.is_empty()
-            {
-                headers.insert("missing", missing);
-            }
-            (StatusCode::OK, json!(products))
+            ([("missing", missing.join(", "))], Json(products)).into_response()
         }
-        Joined::NoSuchUser => (StatusCode::NOT_FOUND, json!({"error": format!("there is no user {user}")})),
+        Joined::NoSuchUser => {
+            let problem = json!({"error": format!("there is no user {user}")});
+            (StatusCode::NOT_FOUND, Json(problem)).into_response()
+        }
         Joined::Unavailable(cause) => {
             eprintln!("GET /users/{user}/history: {cause}");
-            headers.insert("retry-after", HeaderValue::from_static("1"));
-            (StatusCode::SERVICE_UNAVAILABLE, json!({"error": cause}))
+            let problem = json!({"error": cause});
+            (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(problem)).into_response()
         }
-    };
-    (status, headers, Json(body))
+    }
 }
 
 #[cfg(test)]
