@@ -36,6 +36,7 @@ pub(crate) use download::Download;
 use crate::connections::{Connections, Failure, exchange};
 use crate::http::timeout;
 use crate::metrics::{CallMetrics, Called};
+use crate::trace::{Context, Kind, Tracer};
 use download::Source;
 use replicas::Ended;
 use target::Target;
@@ -58,6 +59,7 @@ pub(crate) struct Calls {
     /// Calls under way.
     room: Arc<Semaphore>,
     metrics: CallMetrics,
+    tracer: Tracer,
 }
 
 /// Why a call has no answer from its target.
@@ -109,6 +111,7 @@ impl Calls {
         dns: Result<Dns, String>,
         most: usize,
         metrics: CallMetrics,
+        tracer: Tracer,
     ) -> Self {
         Self {
             configuration,
@@ -117,6 +120,7 @@ impl Calls {
             connections: Connections::default(),
             room: Arc::new(Semaphore::new(most)),
             metrics,
+            tracer,
         }
     }
 
@@ -130,7 +134,17 @@ impl Calls {
             return Err(error);
         };
         let started = Instant::now();
+        let name = || format!("{} {}", request.method(), call.service);
+        let mut span = self.tracer.start(Context::extract(request.headers()), Kind::Client, name);
+        span.note("server.address", &call.service);
+        let mut request = request;
+        span.inject(request.headers_mut());
         let result = self.make(&call, path, request).await;
+        match &result {
+            Ok(response) if response.status().is_server_error() => span.fails(&response.status()),
+            Ok(response) => span.note("http.response.status_code", &response.status().as_u16()),
+            Err(error) => span.fails(error),
+        }
         let counted = match &result {
             Ok(response) if response.status().is_server_error() => Called::Failed,
             Ok(_) => Called::Answered,

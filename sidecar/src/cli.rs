@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::trace::TraceArguments;
+
 /// The sidecar of a Murmur service.
 #[derive(Debug, Parser)]
 #[command(name = "murmur-sidecar", version)]
@@ -47,6 +49,9 @@ pub struct RunArguments {
     /// The DNS server that knows the pods of other services; those of /etc/resolv.conf if absent.
     #[arg(long, env = "MURMUR_DNS")]
     pub dns: Option<SocketAddr>,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceArguments,
     /// Where the service reaches the sidecar.
     #[arg(long, env = "MURMUR_LOCAL_ADDRESS", default_value = "127.0.0.1:3600")]
     pub local_address: SocketAddr,

@@ -39,12 +39,14 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::publish::Publisher;
+use crate::trace::Tracer;
 
 /// Runs the subscriptions of the configuration, whatever it becomes.
 pub(crate) struct Deliveries {
     pub(crate) bus: Bus,
     pub(crate) publisher: Publisher,
     pub(crate) authorization: HeaderValue,
+    pub(crate) tracer: Tracer,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
@@ -164,6 +166,7 @@ impl Deliveries {
             bus: self.bus.clone(),
             publisher: self.publisher.clone(),
             authorization: self.authorization.clone(),
+            tracer: self.tracer.clone(),
             metrics: self.metrics.clone(),
             board: self.board.clone(),
             terms: receiver,

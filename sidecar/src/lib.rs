@@ -26,6 +26,7 @@ pub(crate) mod publish;
 pub(crate) mod query;
 mod report;
 pub mod settings;
+pub mod trace;
 
 use std::future::Future;
 use std::io;
@@ -54,6 +55,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::publish::{GroupCommit, InFlight, Publisher};
 use crate::query::{Answers, Asks};
+use crate::trace::{Exporter, TraceSettings, Tracer};
 
 /// Connections to the admin listener: the kubelet's and Prometheus'.
 const ADMIN_CONNECTIONS: usize = 32;
@@ -148,6 +150,8 @@ struct Sidecar {
     connections: TaskTracker,
     accepting: CancellationToken,
     background: CancellationToken,
+    /// The export of spans, which goes on until all else has ended.
+    exporting: TaskTracker,
 }
 
 impl Sidecar {
@@ -161,6 +165,7 @@ impl Sidecar {
             authorization,
             pod,
             dns,
+            traces,
             limits,
             ..
         } = settings;
@@ -183,7 +188,9 @@ impl Sidecar {
             tracing::warn!(%error, "without the cluster's DNS no other service can be called");
             format!("cannot use the cluster's DNS: {error}")
         });
-        let calls = Calls::new(configuration.clone(), dns, limits.calls, metrics.calls.clone());
+        let (tracer, exporter) = tracing_of(traces, &configuration.borrow(), &pod, &metrics);
+        let calls =
+            Calls::new(configuration.clone(), dns, limits.calls, metrics.calls.clone(), tracer.clone());
         let local = Local {
             service: configuration.borrow().service.clone(),
             source: default_source(&configuration.borrow()),
@@ -198,6 +205,7 @@ impl Sidecar {
             ),
             calls,
             asks: Asks::new(bus.clone(), configuration.clone(), limits.reconnect_grace),
+            tracer: tracer.clone(),
             queries_in_flight: InFlight::new(
                 limits.queries,
                 limits.query_bytes,
@@ -215,12 +223,14 @@ impl Sidecar {
             drain.clone(),
             &limits,
             metrics.queries.clone(),
+            tracer.clone(),
         );
         let peers = watch::Sender::new(Arc::new(Peers::default()));
         let deliveries = Deliveries {
             bus: bus.clone(),
             publisher,
             authorization,
+            tracer,
             limits: limits.clone(),
             metrics: metrics.clone(),
             board: board.clone(),
@@ -236,12 +246,16 @@ impl Sidecar {
             connections: TaskTracker::new(),
             accepting: CancellationToken::new(),
             background: CancellationToken::new(),
+            exporting: TaskTracker::new(),
         };
         sidecar.serve(listeners, local, Admin { metrics: metrics.clone(), board: board.clone() });
         let follower = Follower { bus: bus.clone(), credentials, file: config_file, current: sender };
         sidecar.in_background(follower.run());
         sidecar.in_background(deliveries.run());
         sidecar.in_background(answers.run());
+        if let Some(exporter) = exporter {
+            sidecar.exporting.spawn(exporter.run(sidecar.background.clone()));
+        }
         sidecar.in_background(peers::run(bus.clone(), board.clone(), service, pod.clone(), peers));
         sidecar.in_background(report::run(bus, board, configuration.clone(), pod, sidecar.drain.clone()));
         sidecar.in_background(apply(configuration, level, metrics));
@@ -294,7 +308,31 @@ impl Sidecar {
             let _ = tokio::time::timeout(self.limits.shutdown, self.bus.client().flush()).await;
         }
         self.background.cancel();
+        self.exporting.close();
+        self.exporting.wait().await;
     }
+}
+
+/// What starts spans, and what exports them, if anything does.
+fn tracing_of(
+    traces: TraceSettings,
+    config: &SidecarConfig,
+    pod: &str,
+    metrics: &Metrics,
+) -> (Tracer, Option<Exporter>) {
+    let dropped = metrics.spans_dropped.clone();
+    let Some(endpoint) = traces.endpoint else {
+        return (Tracer::new(traces.sampler, None, dropped), None);
+    };
+    let (out, spans) = Tracer::queue();
+    let resource = vec![
+        ("service.name", config.service.to_string()),
+        ("service.namespace", config.mesh.to_string()),
+        ("service.instance.id", pod.to_owned()),
+    ];
+    let exported = metrics.spans_exported.clone();
+    let exporter = Exporter { endpoint, resource, spans, exported, dropped: dropped.clone() };
+    (Tracer::new(traces.sampler, Some(out), dropped), Some(exporter))
 }
 
 /// The `source` of events that name none.

@@ -16,9 +16,10 @@ use prometheus_client::registry::{Registry, Unit};
 pub(crate) use calls::{CallMetrics, Called};
 pub(crate) use queries::{Answered, Asked, QueryMetrics};
 
-/// From half a millisecond, the time of a round trip to the bus, to the half
+/// From a quarter of a millisecond, a good round trip to the bus, to the half
 /// minute that a slow service may take.
-const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const SECONDS: [f64; 16] =
+    [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// How a publish ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -183,6 +184,7 @@ struct PassedOverLabels {
 pub(crate) struct SubscriptionMetrics {
     pub(crate) in_flight: Gauge,
     pub(crate) buffered: Gauge,
+    pub(crate) pending: Gauge,
     pub(crate) held: Gauge,
     pub(crate) seconds: Histogram,
     pub(crate) done: Counter,
@@ -224,10 +226,13 @@ pub(crate) struct Metrics {
     passed_over: Family<PassedOverLabels, Counter>,
     deliveries_in_flight: Family<SubscriptionLabels, Gauge>,
     buffered: Family<SubscriptionLabels, Gauge>,
+    pending: Family<SubscriptionLabels, Gauge>,
     held: Family<SubscriptionLabels, Gauge>,
     pub(crate) dead_letters: Family<DeadLabels, Counter>,
     pub(crate) calls: CallMetrics,
     pub(crate) queries: QueryMetrics,
+    pub(crate) spans_exported: Counter,
+    pub(crate) spans_dropped: Counter,
 }
 
 fn seconds() -> Histogram {
@@ -252,10 +257,13 @@ impl Metrics {
             passed_over: Family::default(),
             deliveries_in_flight: Family::default(),
             buffered: Family::default(),
+            pending: Family::default(),
             held: Family::default(),
             dead_letters: Family::default(),
             calls: CallMetrics::new(),
             queries: QueryMetrics::new(),
+            spans_exported: Counter::default(),
+            spans_dropped: Counter::default(),
         };
         metrics.register();
         metrics
@@ -321,6 +329,11 @@ impl Metrics {
             self.buffered.clone(),
         );
         registry.register(
+            "events_pending",
+            "Events that this pod has still to take from the bus, as of the last that it took",
+            self.pending.clone(),
+        );
+        registry.register(
             "subscription_holds",
             "1 while a subscription delivers nothing because the service is unavailable",
             self.held.clone(),
@@ -332,6 +345,12 @@ impl Metrics {
         );
         self.calls.register(registry);
         self.queries.register(registry);
+        registry.register("spans_exported", "Spans that the collector took", self.spans_exported.clone());
+        registry.register(
+            "spans_dropped",
+            "Spans that found no room, or that the collector did not take",
+            self.spans_dropped.clone(),
+        );
     }
 
     /// The text that Prometheus reads.
@@ -356,6 +375,7 @@ impl Metrics {
         SubscriptionMetrics {
             in_flight: self.deliveries_in_flight.get_or_create_owned(&labels),
             buffered: self.buffered.get_or_create_owned(&labels),
+            pending: self.pending.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
             seconds: self.attempt_seconds.get_or_create_owned(&labels),
             done: attempts(Attempted::Done),
@@ -373,6 +393,7 @@ impl Metrics {
         let labels = SubscriptionLabels { subscription: subscription.to_owned() };
         self.deliveries_in_flight.remove(&labels);
         self.buffered.remove(&labels);
+        self.pending.remove(&labels);
         self.held.remove(&labels);
     }
 }

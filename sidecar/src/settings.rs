@@ -13,6 +13,7 @@ use murmur_mesh::partition::PARTITIONS;
 
 use crate::bus::credentials::{Credentials, CredentialsError};
 use crate::cli::RunArguments;
+use crate::trace::{InvalidTraces, TraceSettings};
 
 /// All that a sidecar needs before it can bind its listeners.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub pod: String,
     /// The DNS server that knows the pods of other services; those of resolv.conf if absent.
     pub dns: Option<SocketAddr>,
+    /// Where traces go, and which.
+    pub traces: TraceSettings,
     /// The volume to lock.
     pub data: Option<PathBuf>,
     /// The database to create.
@@ -84,6 +87,9 @@ pub enum SettingsError {
     /// The token of deliveries.
     #[error("{0} does not hold a token of printable ASCII; delete the service's bus Secret to get a new one")]
     Token(PathBuf),
+    /// OpenTelemetry's variables.
+    #[error(transparent)]
+    Traces(#[from] InvalidTraces),
     /// The bus user's files.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -105,6 +111,7 @@ impl Settings {
             credentials: Credentials::open(folder)?,
             pod: pod(&arguments.pod)?,
             dns: arguments.dns,
+            traces: TraceSettings::parse(&arguments.traces)?,
             data: arguments.data.clone(),
             database: arguments.database_path.clone(),
             limits: crate::limits::Limits::default(),

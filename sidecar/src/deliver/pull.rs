@@ -46,6 +46,8 @@ pub(super) struct Pull {
     /// What is held from it: events and their bytes.
     pub(super) held: usize,
     pub(super) held_bytes: usize,
+    /// How many events followed the one that came last; 0 without the pin.
+    pub(super) pending: u64,
     pin: Option<String>,
     number: u32,
     open: Option<Open>,
@@ -125,6 +127,7 @@ impl Pull {
             next_sign: now,
             held: 0,
             held_bytes: 0,
+            pending: 0,
             pin: None,
             number: 0,
             open: None,
@@ -157,6 +160,7 @@ impl Pull {
     /// Another receives from now on. Returns whether this replica did.
     pub(super) fn let_go(&mut self) -> bool {
         self.open = None;
+        self.pending = 0;
         let had = self.pin.take().is_some();
         self.vouches = had && self.barrier.is_open();
         self.barrier.expect_nothing();

@@ -46,6 +46,7 @@ use crate::bus::delivered::IN_PROGRESS;
 use crate::metrics::{DeadReason, Metrics, SubscriptionMetrics};
 use crate::peers::Peers;
 use crate::publish::Publisher;
+use crate::trace::Tracer;
 
 /// `max_ack_pending` of a pinned durable: more would never come.
 const PINNED_WINDOW: usize = 512;
@@ -71,6 +72,7 @@ pub(super) struct Runner {
     pub(super) bus: Bus,
     pub(super) publisher: Publisher,
     pub(super) authorization: HeaderValue,
+    pub(super) tracer: Tracer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) board: Arc<Board>,
     pub(super) terms: watch::Receiver<Terms>,
@@ -354,6 +356,10 @@ impl Subscription {
         let held = self.lanes.len();
         if self.entry.buffered.swap(held, Relaxed) != held {
             self.metrics.buffered.set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
+        let pending: u64 = self.pulls.iter().map(|pull| pull.pending).sum();
+        if self.entry.pending.swap(pending, Relaxed) != pending {
+            self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         }
         let in_flight = i64::try_from(self.entry.in_flight.load(Relaxed)).unwrap_or(i64::MAX);
         self.metrics.in_flight.set(in_flight);

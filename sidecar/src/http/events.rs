@@ -21,6 +21,7 @@ use super::local::Local;
 use super::problem::{Code, FailedEvent, Problem};
 use crate::metrics::{PublishLabels, Published};
 use crate::publish::{Outcome, Outgoing, PublishError, Stored};
+use crate::trace::{self, Context, Kind, Span};
 
 /// `ce-id`: the id of the event that an answer is about.
 pub(super) const ID_HEADER: HeaderName = HeaderName::from_static("ce-id");
@@ -76,7 +77,7 @@ impl Local {
         request: Request<Incoming>,
         path_type: Option<String>,
     ) -> Result<(Arc<Outgoing>, Stored), Failure> {
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         let largest = self.largest_body();
         let announced = body::announced(&incoming);
         if announced > largest {
@@ -105,6 +106,7 @@ impl Local {
             );
             return Err(Failure(Published::Forbidden, Problem::new(Code::TypeNotPublished, detail)));
         }
+        let mut span = self.publish_span(&event, &mut parts.headers);
         let key = &self.message_id_key;
         let outgoing = Arc::new(Outgoing::new(event, &self.service, key, &parts.headers, Some(room)));
         let started = Instant::now();
@@ -112,8 +114,24 @@ impl Local {
         self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
         match result {
             Ok(stored) => Ok((outgoing, stored)),
-            Err(error) => Err(failed(&error, outgoing.event())),
+            Err(error) => {
+                span.fails(&error);
+                Err(failed(&error, outgoing.event()))
+            }
         }
+    }
+
+    /// The span of a publish, within the trace of the request or else of the
+    /// event itself (CloudEvents' Distributed Tracing extension); it goes with the event.
+    fn publish_span(&self, event: &Event, headers: &mut HeaderMap) -> Span {
+        let parent = Context::extract(headers);
+        let parent = parent.or_else(|| Context::parse(event.attribute(trace::PARENT)?));
+        let name = || format!("publish {}", event.event_type());
+        let mut span = self.tracer.start(parent, Kind::Producer, name);
+        span.note("messaging.system", "murmur");
+        span.note("messaging.message.id", event.id());
+        span.inject(headers);
+        span
     }
 }
 

@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::publish::{GroupCommit, InFlight};
 use crate::query::Asks;
+use crate::trace::Tracer;
 
 /// The smallest limit on a body, however small the bus' own is.
 const SMALLEST_LIMIT: usize = 1 << 10;
@@ -43,6 +44,7 @@ pub(crate) struct Local {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) calls: Calls,
     pub(crate) asks: Asks,
+    pub(crate) tracer: Tracer,
     pub(crate) queries_in_flight: Arc<InFlight>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,

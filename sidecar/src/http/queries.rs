@@ -17,7 +17,9 @@ use super::local::Local;
 use super::problem::{Code, Problem};
 use super::{Response, timeout};
 use crate::metrics::Asked;
+use crate::publish::TRACE_HEADERS;
 use crate::query::AskError;
+use crate::trace::{Context, Kind};
 
 /// How many answers are enough.
 const QUORUM: HeaderName = HeaderName::from_static("murmur-quorum");
@@ -63,7 +65,7 @@ impl Local {
         request: Request<Incoming>,
         query: &EventType,
     ) -> Result<(bool, Vec<u8>), Failure> {
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         let services = self.asks.expected(query).map_err(|error| failed(&error))?;
         let longest = timeout::asked(&parts.headers, LONGEST_TIMEOUT)
             .map_err(|error| Failure(Asked::Refused, Problem::new(Code::BadTimeout, error.to_string())))?
@@ -83,8 +85,17 @@ impl Local {
         let mut draft = http_binary::read(&parts.headers, body)?;
         draft.set_type_from_path(query.clone())?;
         let event: Event = draft.complete(&Filled(&self.source))?;
-        let result =
-            self.asks.ask(event, services, quorum, longest, room).await.map_err(|error| failed(&error))?;
+        let parent = Context::extract(&parts.headers);
+        let mut span = self.tracer.start(parent, Kind::Client, || format!("query {query}"));
+        span.note("messaging.message.id", event.id());
+        span.inject(&mut parts.headers);
+        let trace = TRACE_HEADERS.map(|name| parts.headers.get(name).cloned());
+        let result = self.asks.ask(event, trace, services, quorum, longest, room).await;
+        let result = result.map_err(|error| {
+            span.fails(&error);
+            failed(&error)
+        })?;
+        span.note("murmur.complete", &result.complete);
         Ok((result.complete, result.json))
     }
 }

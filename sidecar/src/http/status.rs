@@ -20,6 +20,9 @@ struct Status {
     bus: BusStatus,
     draining: bool,
     publishes: Vec<String>,
+    asks: Vec<String>,
+    answers: Vec<String>,
+    calls: Vec<String>,
     subscriptions: Vec<Standing>,
     limits: LimitsStatus,
 }
@@ -38,6 +41,12 @@ struct LimitsStatus {
     body_bytes: usize,
     publishes_in_flight: usize,
     publish_bytes_in_flight: usize,
+    calls_in_flight: usize,
+    queries_in_flight: usize,
+    answers_in_flight: usize,
+    query_bytes_in_flight: usize,
+    delivery_bytes: usize,
+    connections: usize,
 }
 
 impl Local {
@@ -57,11 +66,20 @@ impl Local {
             },
             draining: self.drain.is_started(),
             publishes: configuration.publishes.iter().map(ToString::to_string).collect(),
+            asks: configuration.asks.iter().map(|ask| ask.query.to_string()).collect(),
+            answers: configuration.answers.iter().map(|answer| answer.query.to_string()).collect(),
+            calls: configuration.calls.iter().map(|call| call.service.to_string()).collect(),
             subscriptions: self.board.standings(),
             limits: LimitsStatus {
                 body_bytes: self.largest_body(),
                 publishes_in_flight: self.limits.publishes,
                 publish_bytes_in_flight: self.limits.publish_bytes,
+                calls_in_flight: self.limits.calls,
+                queries_in_flight: self.limits.queries,
+                answers_in_flight: self.limits.answers,
+                query_bytes_in_flight: self.limits.query_bytes,
+                delivery_bytes: self.limits.delivery_bytes,
+                connections: self.limits.connections,
             },
         };
         // Strings, numbers and booleans always have a JSON form.

@@ -34,6 +34,7 @@ use crate::http::timeout;
 use crate::limits::Limits;
 use crate::metrics::{Answered, QueryMetrics};
 use crate::publish::{Admitted, InFlight};
+use crate::trace::{Context, Kind, Tracer};
 
 /// How often a service that does not listen is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -60,6 +61,7 @@ struct Shared {
     /// Those that are with it.
     concurrency: Semaphore,
     metrics: QueryMetrics,
+    tracer: Tracer,
 }
 
 impl Answers {
@@ -71,6 +73,7 @@ impl Answers {
         drain: Drain,
         limits: &Limits,
         metrics: QueryMetrics,
+        tracer: Tracer,
     ) -> Self {
         let service = configuration.borrow().service.clone();
         let shared = Shared {
@@ -81,6 +84,7 @@ impl Answers {
             in_flight: InFlight::new(limits.answers_waiting, limits.query_bytes, metrics.answering.clone()),
             concurrency: Semaphore::new(limits.answers),
             metrics,
+            tracer,
         };
         Self { configuration, drain, shared: Arc::new(shared) }
     }
@@ -222,12 +226,15 @@ impl Place {
             return Word::Unanswered(Unanswered::Busy, "its sidecar is ending".to_owned());
         };
         let headers = query.headers.as_ref().map_or_else(|| Ok(HeaderMap::new()), own_headers);
-        let headers = match headers {
+        let mut headers = match headers {
             Ok(headers) => headers,
             Err(cause) => {
                 return Word::Unanswered(Unanswered::Broken, format!("the query is malformed: {cause}"));
             }
         };
+        let parent = Context::extract(&headers);
+        let span = self.shared.tracer.start(parent, Kind::Server, || format!("answer {}", self.answer.query));
+        span.inject(&mut headers);
         let connections = &self.shared.connections;
         let mut tries = 0;
         let (response, connection) = loop {

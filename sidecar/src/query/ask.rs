@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use http::HeaderValue;
 use murmur_mesh::config::SidecarConfig;
 use murmur_mesh::duration;
 use murmur_mesh::event::Event;
@@ -21,7 +22,7 @@ use super::gathered::{self, Gathered};
 use super::part::{Outcome, Part, Reply, read};
 use crate::bus::Bus;
 use crate::bus::replies::Replies;
-use crate::publish::Admitted;
+use crate::publish::{Admitted, TRACE_HEADERS};
 
 /// So many replicas of a service are asked, if those before have not seen the question.
 const MOST_REPLICAS: usize = 3;
@@ -93,6 +94,7 @@ impl Asks {
     pub(crate) async fn ask(
         &self,
         query: Event,
+        trace: [Option<HeaderValue>; 2],
         services: Vec<ServiceName>,
         quorum: Option<usize>,
         longest: Duration,
@@ -100,7 +102,7 @@ impl Asks {
     ) -> std::result::Result<Result, AskError> {
         let deadline = Instant::now() + longest;
         let replies = self.replies().await?;
-        let question = Question { bus: &self.bus, replies, query: &query, deadline };
+        let question = Question { bus: &self.bus, replies, query: &query, trace, deadline };
         let mut waiting: FuturesUnordered<_> = services
             .iter()
             .enumerate()
@@ -196,6 +198,8 @@ struct Question<'a> {
     bus: &'a Bus,
     replies: &'a Replies,
     query: &'a Event,
+    /// The values of [`TRACE_HEADERS`].
+    trace: [Option<HeaderValue>; 2],
     deadline: Instant,
 }
 
@@ -232,6 +236,11 @@ impl Question<'_> {
         let mut headers = HeaderMap::new();
         for (name, value) in wire::headers(self.query) {
             headers.insert(name.as_ref(), value.as_ref());
+        }
+        for (name, value) in TRACE_HEADERS.iter().zip(&self.trace) {
+            if let Some(value) = value.as_ref().and_then(|value| value.to_str().ok()) {
+                headers.insert(*name, value);
+            }
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         headers.insert(TIMEOUT_HEADER, duration::write(left));

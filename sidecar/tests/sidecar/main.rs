@@ -17,3 +17,4 @@ mod queries;
 mod redrive;
 mod support;
 mod takeover;
+mod traces;

@@ -2,7 +2,6 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use async_nats::{Message, Subject};
 use futures::FutureExt;
@@ -69,7 +68,7 @@ impl Subscription {
                     return false;
                 }
                 self.pulls[index].fence.heard(moment);
-                self.entry.pending.store(delivered.pending, Relaxed);
+                self.pulls[index].pending = delivered.pending;
                 let again = delivered.deliveries > 1;
                 let position = Position { durable: index, sequence: delivered.sequence };
                 self.pulls[index].last = self.pulls[index].last.max(delivered.sequence);

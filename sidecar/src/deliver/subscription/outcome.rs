@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use async_nats::Subject;
+use async_nats::{HeaderValue, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -17,8 +17,9 @@ use crate::deliver::fence::Moment;
 use crate::deliver::hold::{Counts, May};
 use crate::deliver::lanes::Position;
 use crate::deliver::request;
-use crate::deliver::verdict::{Verdict, verdict};
+use crate::deliver::verdict::{Answer, Verdict, verdict};
 use crate::metrics::{DeadLabels, DeadReason, PassedOver};
+use crate::trace::{self, Context, Kind, Span};
 
 impl Subscription {
     /// Sends what may be sent now.
@@ -63,12 +64,38 @@ impl Subscription {
         let (client, target) = (self.client.clone(), self.target.clone());
         let timeout = self.terms.subscription.deliver.timeout;
         self.entry.in_flight.fetch_add(1, Relaxed);
+        let mut span = self.span(&message);
         self.work.push(Box::pin(async move {
             let started = Instant::now();
-            let build = || request::build(&message, position.sequence, attempt, &target);
+            let build = || {
+                let mut request = request::build(&message, position.sequence, attempt, &target);
+                if let Some(span) = &span {
+                    span.inject(request.headers_mut());
+                }
+                request
+            };
             let answer = client.post(build, timeout).await;
+            match (&mut span, &answer) {
+                (Some(span), Answer::Status { status, .. }) if status.is_success() => {
+                    span.note("http.response.status_code", &status.as_u16());
+                }
+                (Some(span), failure) => span.fails(&format!("{failure:?}")),
+                (None, _) => {}
+            }
             Ended::Attempt(position, answer, started.elapsed())
         }));
+    }
+
+    /// The span of a delivery, where spans go anywhere.
+    fn span(&self, message: &Message) -> Option<Span> {
+        let tracer = &self.runner.tracer;
+        let headers = message.headers.as_ref().filter(|_| tracer.exports())?;
+        let parent = headers.get(trace::PARENT).and_then(|value| Context::parse(value.as_str()));
+        let text = |name| headers.get(name).map_or("", HeaderValue::as_str);
+        let mut span = tracer.start(parent, Kind::Consumer, || format!("deliver {}", text("ce-type")));
+        span.note("messaging.message.id", text("ce-id"));
+        span.note("murmur.subscription", &self.terms.subscription.name);
+        Some(span)
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {

@@ -18,6 +18,7 @@ use murmur_mesh::subject;
 use murmur_sidecar::cli::RunArguments;
 use murmur_sidecar::limits::Limits;
 use murmur_sidecar::logging::Level;
+use murmur_sidecar::trace::TraceArguments;
 use murmur_sidecar::{Listeners, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,6 +49,7 @@ pub(crate) struct Setup {
     /// Further members of the configuration.
     pub(crate) config: Value,
     pub(crate) dns: Option<SocketAddr>,
+    pub(crate) traces: TraceArguments,
 }
 
 impl Default for Setup {
@@ -64,6 +66,7 @@ impl Default for Setup {
             sidecar: true,
             config: json!({}),
             dns: None,
+            traces: TraceArguments::default(),
         }
     }
 }
@@ -92,6 +95,7 @@ pub(crate) struct World {
     pub(crate) wire: Option<u16>,
     limits: Limits,
     dns: Option<SocketAddr>,
+    traces: TraceArguments,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
 }
@@ -136,6 +140,7 @@ impl World {
             wire: None,
             limits: setup.limits,
             dns: setup.dns,
+            traces: setup.traces,
             stop: None,
             running: None,
         };
@@ -272,6 +277,7 @@ impl World {
             bus_credentials: self.folder.path().to_owned(),
             pod: "users-1".to_owned(),
             dns: self.dns,
+            traces: self.traces.clone(),
             data: None,
             database_path: None,
             local_address: self.local,
