@@ -16,6 +16,7 @@ mod fence;
 mod hold;
 mod lanes;
 mod pull;
+mod rate;
 mod request;
 mod subscription;
 mod verdict;

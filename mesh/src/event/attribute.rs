@@ -144,6 +144,11 @@ pub fn encode(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, ENCODED).into()
 }
 
+/// The value that stands in a header, as far as it is one: for those who only look at it.
+pub fn decoded(header: &str) -> Cow<'_, str> {
+    percent_decode(header.as_bytes()).decode_utf8_lossy()
+}
+
 /// The value that stands in a header; quotes around it are taken off, as the
 /// HTTP binding asks of receivers.
 pub(crate) fn decode(name: &str, header: &[u8]) -> Result<String, InvalidEvent> {

@@ -1,4 +1,10 @@
 //! Posts to the service on loopback, over connections that are kept for a moment.
+//!
+//! A client of its own, as small as the task: one request at a time on a
+//! connection, written at once, driven by the one who waits for the answer. A general
+//! client's own tasks and queues cost more than all the rest of a delivery.
+
+mod response;
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,33 +13,46 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use self::response::{Body, Head, Read};
 use super::verdict::Answer;
 
 /// How long an idle connection is kept: less than any server's own idle time.
 const IDLE: Duration = Duration::from_secs(3);
 /// What is read of an answer's body; a connection with more to read is closed.
-const LONGEST_BODY: usize = 64 << 10;
-/// How much of it goes into the cause of a failure, in characters.
-const LONGEST_TEXT: usize = 256;
+const LONGEST_BODY: usize = 256 << 10;
 /// The largest head of an answer.
 const LARGEST_HEAD: usize = 64 << 10;
+/// How long a body may take to end once the status is known, which decides alone.
+const BODY_TIME: Duration = Duration::from_secs(1);
+/// A body up to this size is copied behind the head and written with it.
+const SMALL: usize = 8 << 10;
+/// What is read at once.
+const READ: usize = 2 << 10;
 
-type Connection = SendRequest<Full<Bytes>>;
+/// A request: the head with its empty line, and the body.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) head: Vec<u8>,
+    pub(super) body: Bytes,
+}
 
 /// The service, and the idle connections to it.
 #[derive(Debug)]
 pub(super) struct Client {
     address: SocketAddr,
-    idle: Mutex<VecDeque<(Connection, Instant)>>,
+    idle: Mutex<VecDeque<(TcpStream, Instant)>>,
+}
+
+/// Why there is no answer.
+enum Failure {
+    /// The connection ended before the first byte of one.
+    Closed,
+    /// What came is none.
+    NotHttp(String),
 }
 
 impl Client {
@@ -47,8 +66,8 @@ impl Client {
         self.address
     }
 
-    /// Posts; `request` is asked for the request, and once more if it has to be repeated.
-    pub(super) async fn post(&self, request: impl Fn() -> Request<Full<Bytes>>, longest: Duration) -> Answer {
+    /// Posts, and waits for the answer no longer than that.
+    pub(super) async fn post(&self, request: Request, longest: Duration) -> Answer {
         match timeout(longest, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => Answer::TimedOut(longest),
@@ -57,87 +76,61 @@ impl Client {
 
     /// A connection that was idle may have been closed by the service just now:
     /// then, and only then, the request is repeated at once on a new one.
-    async fn exchange(&self, request: impl Fn() -> Request<Full<Bytes>>) -> Answer {
-        if let Some(mut kept) = self.take() {
-            match kept.send_request(request()).await {
-                Ok(response) => return self.read(response, kept).await,
-                Err(error) if broke(&error) => {}
-                Err(error) => return Answer::Broken(not_http(&error)),
+    async fn exchange(&self, mut request: Request) -> Answer {
+        if request.body.len() <= SMALL {
+            request.head.extend_from_slice(&request.body);
+            request.body = Bytes::new();
+        }
+        if let Some(kept) = self.take() {
+            match self.send(kept, &request).await {
+                Ok(answer) => return answer,
+                Err(Failure::Closed) => {}
+                Err(Failure::NotHttp(cause)) => return not_http(&cause),
             }
         }
-        let mut fresh = match self.connect().await {
+        let fresh = TcpStream::connect(self.address).await.and_then(|stream| {
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
+        let fresh = match fresh {
             Ok(fresh) => fresh,
             Err(error) => return Answer::Refused(format!("cannot connect to {}: {error}", self.address)),
         };
-        match fresh.send_request(request()).await {
-            Ok(response) => self.read(response, fresh).await,
-            Err(error) if broke(&error) => {
+        match self.send(fresh, &request).await {
+            Ok(answer) => answer,
+            Err(Failure::Closed) => {
                 Answer::Reset(format!("{} closed the connection without an answer", self.address))
             }
-            Err(error) => Answer::Broken(not_http(&error)),
+            Err(Failure::NotHttp(cause)) => not_http(&cause),
         }
     }
 
-    async fn connect(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(LARGEST_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            // Its end shows where it is used.
-            let _ = connection.await;
-        });
-        Ok(sender)
+    async fn send(&self, stream: TcpStream, request: &Request) -> Result<Answer, Failure> {
+        // An answer may come before the whole request is read, and the rest is never taken.
+        let sent = write(&stream, &request.head).await && write(&stream, &request.body).await;
+        let mut bytes = Vec::with_capacity(READ);
+        let head = head(&stream, &mut bytes).await?;
+        let (body, whole) = match timeout(BODY_TIME, body(&stream, &head, &mut bytes)).await {
+            Ok(read) => read?,
+            Err(_) => (beginning(&head, &bytes), false),
+        };
+        if sent && whole && head.keep && bytes.is_empty() {
+            self.idle().push_back((stream, Instant::now()));
+        }
+        Ok(Answer::Status { status: head.status, retry_after: head.retry_after, body })
     }
 
-    /// The status decides; the body is read so that the connection can be kept.
-    async fn read(&self, response: http::Response<Incoming>, connection: Connection) -> Answer {
-        let (parts, mut body) = response.into_parts();
-        let mut text = Vec::new();
-        let mut length = 0;
-        let mut whole = true;
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else {
-                whole = false;
-                break;
-            };
-            let Some(data) = frame.data_ref() else { continue };
-            length += data.len();
-            if length > LONGEST_BODY {
-                whole = false;
-                break;
-            }
-            if !parts.status.is_success() && text.len() < LONGEST_TEXT * 4 {
-                text.extend_from_slice(&data[..data.len().min(LONGEST_TEXT * 4)]);
-            }
-        }
-        if whole {
-            self.keep(connection);
-        }
-        Answer::Status {
-            status: parts.status,
-            retry_after: retry_after(&parts.headers),
-            text: readable(&text),
-        }
-    }
-
-    fn take(&self) -> Option<Connection> {
+    fn take(&self) -> Option<TcpStream> {
         let mut idle = self.idle();
-        while let Some((connection, since)) = idle.pop_back() {
-            if since.elapsed() < IDLE && connection.is_ready() {
-                return Some(connection);
+        while let Some((stream, since)) = idle.pop_back() {
+            // Anything to read is the end, or what nobody asked for.
+            let quiet =
+                matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            if quiet && since.elapsed() < IDLE {
+                return Some(stream);
             }
         }
         None
-    }
-
-    fn keep(&self, connection: Connection) {
-        if !connection.is_closed() {
-            self.idle().push_back((connection, Instant::now()));
-        }
     }
 
     /// Closes what has been idle too long; says when to look again.
@@ -149,71 +142,94 @@ impl Client {
         idle.front().map(|(_, since)| *since + IDLE)
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(Connection, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(TcpStream, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the connection ended before an answer.
-fn broke(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || {
-        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-        source.is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::NotConnected
-            )
-        })
+/// Writes all, unless the other side answers or closes before. Returns whether all was written.
+async fn write(stream: &TcpStream, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                match stream.ready(Interest::READABLE | Interest::WRITABLE).await {
+                    Ok(ready) if ready.is_writable() && !ready.is_readable() => {}
+                    Ok(ready) if ready.is_readable() => return false,
+                    Ok(_) => {}
+                    Err(_) => return false,
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Reads more. `false`: there is no more.
+async fn more(stream: &TcpStream, bytes: &mut Vec<u8>) -> bool {
+    loop {
+        bytes.reserve(READ);
+        match stream.try_read_buf(bytes) {
+            Ok(read) => return read > 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stream.readable().await.is_err() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
     }
 }
 
-fn not_http(error: &hyper::Error) -> String {
-    format!("the service's answer is not HTTP: {error}")
+/// Reads the head of the answer and takes it off the bytes.
+async fn head(stream: &TcpStream, bytes: &mut Vec<u8>) -> Result<Head, Failure> {
+    loop {
+        if let Some(head) = response::head(bytes).map_err(Failure::NotHttp)? {
+            bytes.drain(..head.length);
+            if !head.status.is_informational() {
+                return Ok(head);
+            }
+            continue;
+        }
+        if bytes.len() > LARGEST_HEAD {
+            return Err(Failure::NotHttp(format!("its head is longer than {LARGEST_HEAD} bytes")));
+        }
+        if !more(stream, bytes).await {
+            return Err(match bytes.as_slice() {
+                [] => Failure::Closed,
+                _ => Failure::NotHttp("it breaks off in its head".to_owned()),
+            });
+        }
+    }
 }
 
-/// Seconds or a date, as RFC 9110 allows.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+/// Reads the body, or its beginning, and takes it off the bytes. Says whether it is whole.
+async fn body(stream: &TcpStream, head: &Head, bytes: &mut Vec<u8>) -> Result<(Vec<u8>, bool), Failure> {
+    if head.body == Body::Exactly(0) {
+        return Ok((Vec::new(), true));
     }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Duration::try_from(date.duration_since(jiff::Timestamp::now())).ok()
+    let mut ended = false;
+    loop {
+        match response::body(head.body, bytes, ended).map_err(Failure::NotHttp)? {
+            Read::Whole(body, length) => {
+                bytes.drain(..length);
+                return Ok((body, true));
+            }
+            Read::Part(body) if ended || bytes.len() > LONGEST_BODY => return Ok((body, false)),
+            Read::Part(_) => ended = !more(stream, bytes).await,
+        }
+    }
 }
 
-/// The beginning of a body, as one line of text.
-fn readable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.trim().chars().take(LONGEST_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// What has come of a body that does not end.
+fn beginning(head: &Head, bytes: &[u8]) -> Vec<u8> {
+    match response::body(head.body, bytes, true) {
+        Ok(Read::Whole(body, _) | Read::Part(body)) => body,
+        Err(_) => Vec::new(),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(value: &str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, value.parse().unwrap());
-        retry_after(&headers)
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(after("soon"), None);
-        assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT"), None, "a date in the past asks for nothing");
-        let date = jiff::Timestamp::now() + Duration::from_secs(100);
-        let text = jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).unwrap();
-        assert!(after(&text).unwrap() > Duration::from_secs(90));
-    }
-
-    #[test]
-    fn a_cause_is_one_short_line() {
-        assert_eq!(readable(b" no\nid \xff"), "no id \u{fffd}");
-        assert_eq!(readable("€".repeat(1000).as_bytes()).chars().count(), LONGEST_TEXT);
-    }
+fn not_http(cause: &str) -> Answer {
+    Answer::Broken(format!("the service's answer is not HTTP: {cause}"))
 }

@@ -1,19 +1,16 @@
 //! The request that delivers an event: CloudEvents' HTTP binding, binary mode.
 
-use async_nats::{HeaderMap as BusHeaders, HeaderValue as BusValue, Message};
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request};
-use http_body_util::Full;
+use async_nats::{HeaderMap, HeaderValue, Message};
+use murmur_mesh::event::http_binary::HEADER_PREFIX;
 use murmur_mesh::subject;
 use murmur_mesh::wire::{self, FORMAT, FORMAT_HEADER};
 
+use super::client::Request;
 use crate::publish::TRACE_HEADERS;
+use crate::trace::PARENT;
 
-const SUBSCRIPTION: HeaderName = HeaderName::from_static("murmur-subscription");
-const SEQUENCE: HeaderName = HeaderName::from_static("murmur-sequence");
-const ATTEMPT: HeaderName = HeaderName::from_static("murmur-attempt");
-const REPLAY: HeaderName = HeaderName::from_static("murmur-replay");
+/// What a head has beside the event's own headers, about.
+const ROOM: usize = 256;
 /// What an event cannot be without, with what is known of its value.
 const REQUIRED: [(&str, Option<&str>); 5] = [
     (FORMAT_HEADER, Some(FORMAT)),
@@ -26,11 +23,8 @@ const REQUIRED: [(&str, Option<&str>); 5] = [
 /// What a request needs beside the event.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// `127.0.0.1:<port>`.
-    pub(super) host: HeaderValue,
-    pub(super) path: http::Uri,
-    pub(super) subscription: HeaderValue,
-    pub(super) authorization: HeaderValue,
+    /// The request line, and the headers that are the same in all requests.
+    pub(super) head: Vec<u8>,
     /// The replay that runs, if any.
     pub(super) replay: Option<Replay>,
 }
@@ -38,7 +32,8 @@ pub(super) struct Target {
 /// A replay: its id, and the last event that belongs to it.
 #[derive(Debug, Clone)]
 pub(super) struct Replay {
-    pub(super) id: HeaderValue,
+    /// As it stands in a header.
+    pub(super) id: String,
     pub(super) boundary: u64,
 }
 
@@ -53,7 +48,7 @@ pub(super) fn check(message: &Message) -> Result<(), String> {
         return Err("the message has no headers, so it is no CloudEvent".to_owned());
     };
     for (name, expected) in REQUIRED {
-        match (headers.get(name).map(BusValue::as_str), expected) {
+        match (headers.get(name).map(HeaderValue::as_str), expected) {
             (None | Some(""), _) => {
                 return Err(format!("the header {name} is missing, so it is no CloudEvent"));
             }
@@ -63,53 +58,97 @@ pub(super) fn check(message: &Message) -> Result<(), String> {
             _ => {}
         }
     }
-    own_headers(headers).map(drop)
+    for (name, value) in own_headers(headers) {
+        if !name.bytes().all(is_token) {
+            return Err(format!("{name:?} is no name of an attribute"));
+        }
+        if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+            return Err(format!("the value of {name} is not encoded as it should be"));
+        }
+    }
+    Ok(())
+}
+
+/// What names of headers consist of (RFC 9110).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What the order of an event hangs on, in its form on the bus.
 pub(super) fn key(message: &Message) -> Option<&str> {
     let headers = message.headers.as_ref()?;
-    headers.get("ce-partitionkey").or_else(|| headers.get("ce-id")).map(BusValue::as_str)
+    headers.get("ce-partitionkey").or_else(|| headers.get("ce-id")).map(HeaderValue::as_str)
 }
 
 /// The event's headers as they are delivered.
-pub(crate) fn own_headers(headers: &BusHeaders) -> Result<HeaderMap, String> {
-    let mut own = HeaderMap::with_capacity(headers.len() + 8);
-    for (name, values) in headers.iter() {
+pub(crate) fn own_headers(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers.iter().filter_map(|(name, values)| {
         let name: &str = name.as_ref();
-        let delivered = wire::delivered_header(name);
-        let traced = TRACE_HEADERS.contains(&name).then_some(name);
-        let (Some(delivered), Some(value)) = (delivered.or(traced), values.first()) else { continue };
-        let name = HeaderName::from_bytes(delivered.as_bytes())
-            .map_err(|_| format!("{delivered:?} is no name of an attribute"))?;
-        let value = HeaderValue::from_str(value.as_str())
-            .map_err(|_| format!("the value of {delivered} is not encoded as it should be"))?;
-        own.insert(name, value);
-    }
-    Ok(own)
+        let traced = || TRACE_HEADERS.contains(&name).then_some(name);
+        let delivered = wire::delivered_header(name).or_else(traced)?;
+        Some((delivered, values.first()?.as_str()))
+    })
 }
 
-/// The request for one attempt, from 1.
-pub(super) fn build(message: &Message, sequence: u64, attempt: u32, target: &Target) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(message.payload.clone()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = target.path.clone();
-    // Checked when the event was taken in.
-    let mut headers = message.headers.as_ref().and_then(|own| own_headers(own).ok()).unwrap_or_default();
-    headers.insert(HOST, target.host.clone());
-    headers.insert(AUTHORIZATION, target.authorization.clone());
-    headers.insert(SUBSCRIPTION, target.subscription.clone());
-    headers.insert(SEQUENCE, HeaderValue::from(sequence));
-    headers.insert(ATTEMPT, HeaderValue::from(attempt));
-    let replay = target.replay.as_ref().filter(|replay| sequence <= replay.boundary);
-    let replay = replay.map_or(HeaderValue::from_static("false"), |replay| replay.id.clone());
-    headers.insert(REPLAY, replay);
-    *request.headers_mut() = headers;
-    request
+/// The event's attributes, by name, in their form on the bus.
+pub(super) fn attributes(message: &Message) -> impl Iterator<Item = (&str, &str)> {
+    message.headers.iter().flat_map(HeaderMap::iter).filter_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        Some((name.strip_prefix(HEADER_PREFIX)?, values.first()?.as_str()))
+    })
+}
+
+/// The request line of every delivery, and the headers that are the same in all.
+pub(super) fn fixed(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = format!("POST {path} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in headers {
+        line(&mut head, name, value);
+    }
+    head
+}
+
+/// The request for one attempt, from 1, to deliver an event that was checked.
+/// `trace`: the delivery's own `traceparent`, where it has a span.
+pub(super) fn build(
+    message: &Message,
+    sequence: u64,
+    attempt: u32,
+    target: &Target,
+    trace: Option<&str>,
+) -> Request {
+    let mut head = Vec::with_capacity(target.head.len() + message.length + ROOM);
+    head.extend_from_slice(&target.head);
+    for (name, value) in message.headers.iter().flat_map(own_headers) {
+        let own = trace.filter(|_| name == PARENT);
+        line(&mut head, name, own.unwrap_or(value));
+    }
+    let mut number = itoa::Buffer::new();
+    line(&mut head, "murmur-sequence", number.format(sequence));
+    line(&mut head, "murmur-attempt", number.format(attempt));
+    line(&mut head, "murmur-replay", target.replay_of(sequence));
+    line(&mut head, "content-length", number.format(message.payload.len()));
+    head.extend_from_slice(b"\r\n");
+    Request { head, body: message.payload.clone() }
+}
+
+impl Target {
+    /// Which replay the delivery of an event belongs to.
+    fn replay_of(&self, sequence: u64) -> &str {
+        self.replay.as_ref().filter(|replay| sequence <= replay.boundary).map_or("false", |replay| &replay.id)
+    }
+}
+
+fn line(head: &mut Vec<u8>, name: &str, value: &str) {
+    for part in [name, ": ", value, "\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use async_nats::HeaderMap as BusHeaders;
+    use bytes::Bytes;
+
     use super::*;
 
     fn message(headers: &[(&str, &str)]) -> Message {
@@ -155,6 +194,9 @@ mod tests {
         let mut broken = GOOD.to_vec();
         broken.push(("ce-a(b", "1"));
         assert!(check(&message(&broken)).is_err());
+        let mut smuggling = GOOD.to_vec();
+        smuggling.push(("ce-a", "1\u{b}2"));
+        assert!(check(&message(&smuggling)).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod ending;
 mod handing_over;
 mod intake;
 mod outcome;
+mod passing;
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -26,6 +27,7 @@ use futures::stream::{FuturesUnordered, SelectAll, select_all};
 use futures::{FutureExt, StreamExt};
 use http::HeaderValue;
 use jiff::Timestamp;
+use murmur_filter::Filter;
 use murmur_mesh::durable::ACK_WAIT;
 use murmur_mesh::event::attribute;
 use tokio::sync::watch;
@@ -38,7 +40,8 @@ use super::fence::Moment;
 use super::hold::{Hold, May};
 use super::lanes::{Lanes, Position};
 use super::pull::Pull;
-use super::request::{Replay, Target};
+use super::rate::Rate;
+use super::request::{self, Replay, Target};
 use super::verdict::Answer;
 use crate::board::{Board, Entry};
 use crate::bus::Bus;
@@ -122,6 +125,11 @@ struct Subscription {
     leaving: Vec<(usize, bool)>,
     lanes: Lanes<Held>,
     hold: Hold<Position>,
+    rate: Rate,
+    /// When the rate lets something out again that waits for it.
+    next_token: Option<Instant>,
+    /// What is passed over; an expression that does not compile holds all up.
+    filter: Result<Option<Filter>, String>,
     work: Work,
     next_marks: Instant,
     connects: u64,
@@ -176,6 +184,9 @@ impl Subscription {
             leaving: Vec::new(),
             lanes,
             hold: Hold::new(),
+            rate: Rate::new(now),
+            next_token: None,
+            filter: Ok(None),
             work: Work::new(),
             next_marks: now,
             stopping: None,
@@ -186,6 +197,7 @@ impl Subscription {
     async fn run(mut self, mut arrivals: Arrivals) {
         let mut link = self.runner.bus.watch();
         let stop = self.runner.stop.clone();
+        self.compile();
         self.assign(Instant::now());
         loop {
             if !self.leaving.is_empty() {
@@ -256,6 +268,9 @@ impl Subscription {
             && self.entry.in_flight.load(Relaxed) < concurrency
         {
             wake = wake.min(due);
+        }
+        if let Some(next) = self.next_token {
+            wake = wake.min(next);
         }
         if let Some(end) = self.stopping {
             wake = wake.min(end);
@@ -366,16 +381,16 @@ impl Subscription {
     }
 
     fn show_hold(&self) {
-        let cause = self.hold.cause().map(str::to_owned);
+        let cause = self.filter.as_ref().err().map(String::as_str).or(self.hold.cause()).map(str::to_owned);
         let held = cause.is_some();
         if self.runner.board.hold(&self.entry, cause.clone()) {
             self.metrics.held.set(i64::from(held));
             match cause {
                 Some(cause) => tracing::warn!(
-                    subscription = %self.terms.subscription.name, %cause, "the service is unavailable; its events wait"
+                    subscription = %self.terms.subscription.name, %cause, "holds: its events wait"
                 ),
                 None => {
-                    tracing::info!(subscription = %self.terms.subscription.name, "the service is there again");
+                    tracing::info!(subscription = %self.terms.subscription.name, "goes on");
                 }
             }
         }
@@ -384,21 +399,18 @@ impl Subscription {
 
 fn target(terms: &Terms, client: &Client, authorization: &HeaderValue) -> Target {
     let subscription = &terms.subscription;
-    // Both are checked when a configuration is parsed.
-    let ascii = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    Target {
-        host: ascii(&client.address().to_string()),
-        path: subscription.deliver.path.parse().unwrap_or_default(),
-        subscription: ascii(subscription.name.as_str()),
-        authorization: authorization.clone(),
-        replay: subscription
-            .replay
-            .as_ref()
-            .map(|replay| Replay { id: encoded(&replay.id), boundary: replay.boundary }),
-    }
-}
-
-/// A replay's id may hold any character; it is written as attributes of events are.
-fn encoded(text: &str) -> HeaderValue {
-    HeaderValue::from_str(&attribute::encode(text)).unwrap_or_else(|_| HeaderValue::from_static("true"))
+    let head = request::fixed(
+        &subscription.deliver.path,
+        &[
+            ("host", &client.address().to_string()),
+            ("authorization", authorization.to_str().unwrap_or_default()),
+            ("murmur-subscription", subscription.name.as_str()),
+        ],
+    );
+    // A replay's id may hold any character; it is written as attributes of events are.
+    let replay = subscription
+        .replay
+        .as_ref()
+        .map(|replay| Replay { id: attribute::encode(&replay.id).into_owned(), boundary: replay.boundary });
+    Target { head, replay }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+/// How much of what the service said goes into the cause of a failure, in characters.
+const LONGEST_TEXT: usize = 256;
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -13,8 +16,8 @@ pub(super) enum Answer {
         status: StatusCode,
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
-        /// The beginning of what it said.
-        text: String,
+        /// What it said, or the beginning.
+        body: Vec<u8>,
     },
     /// Nobody listens.
     Refused(String),
@@ -48,8 +51,8 @@ pub(super) enum Verdict {
 pub(super) fn verdict(answer: Answer) -> Verdict {
     match answer {
         Answer::Status { status, .. } if status.is_success() => Verdict::Done,
-        Answer::Status { status, retry_after, text } => {
-            let cause = said(status, &text);
+        Answer::Status { status, retry_after, body } => {
+            let cause = said(status, &readable(&body));
             match status {
                 StatusCode::BAD_REQUEST
                 | StatusCode::GONE
@@ -68,6 +71,12 @@ pub(super) fn verdict(answer: Answer) -> Verdict {
     }
 }
 
+/// The beginning of a body, as one line of text.
+fn readable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_TEXT * 4)]);
+    text.trim().chars().take(LONGEST_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn said(status: StatusCode, text: &str) -> String {
     if text.is_empty() {
         format!("the service answered {status}")
@@ -82,7 +91,7 @@ mod tests {
 
     fn judged(status: u16) -> Verdict {
         let status = StatusCode::from_u16(status).unwrap();
-        verdict(Answer::Status { status, retry_after: None, text: String::new() })
+        verdict(Answer::Status { status, retry_after: None, body: Vec::new() })
     }
 
     #[test]
@@ -118,9 +127,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_is_one_short_line() {
+        assert_eq!(readable(b" no\nid \xff"), "no id \u{fffd}");
+        assert_eq!(readable("€".repeat(1000).as_bytes()).chars().count(), LONGEST_TEXT);
+    }
+
+    #[test]
     fn the_cause_names_the_status_and_what_the_service_said() {
         let answer =
-            Answer::Status { status: StatusCode::BAD_REQUEST, retry_after: None, text: "no id".into() };
+            Answer::Status { status: StatusCode::BAD_REQUEST, retry_after: None, body: b"no id".to_vec() };
         assert_eq!(verdict(answer), Verdict::Rejected("the service answered 400 Bad Request: no id".into()));
     }
 }

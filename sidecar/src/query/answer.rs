@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 use murmur_mesh::config::{Answer, SidecarConfig};
@@ -225,8 +225,7 @@ impl Place {
         let Ok(_turn) = self.shared.concurrency.acquire().await else {
             return Word::Unanswered(Unanswered::Busy, "its sidecar is ending".to_owned());
         };
-        let headers = query.headers.as_ref().map_or_else(|| Ok(HeaderMap::new()), own_headers);
-        let mut headers = match headers {
+        let mut headers = match http_headers(query) {
             Ok(headers) => headers,
             Err(cause) => {
                 return Word::Unanswered(Unanswered::Broken, format!("the query is malformed: {cause}"));
@@ -327,4 +326,17 @@ fn counted(word: &Word) -> Answered {
         Word::Unanswered(Unanswered::Busy, _) => Answered::TooMany,
         Word::Unanswered(Unanswered::TooLarge | Unanswered::Broken, _) => Answered::Broken,
     }
+}
+
+/// The query's headers as its service gets them.
+fn http_headers(query: &Message) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in query.headers.iter().flat_map(own_headers) {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("{name:?} is no name of an attribute"))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the value of {name} is not encoded as it should be"))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
 }

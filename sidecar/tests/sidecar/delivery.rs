@@ -358,3 +358,111 @@ async fn a_suspended_subscription_gives_back_what_it_has_and_goes_on_where_it_wa
     world.until_done("all-0").await;
     assert_eq!(service.count(), 200, "each came once");
 }
+
+#[tokio::test]
+async fn what_the_filter_is_false_for_is_passed_over_and_counted() {
+    let service = Service::ok().await;
+    let mut filtered = subscription("all", service.port, keyed());
+    filtered["filter"] = "event.data.price > 10 && event.extensions.color != 'red'".into();
+    let world = world(vec![filtered]).await;
+    for (id, data, color) in [
+        ("cheap", r#"{"price": 9}"#, "blue"),
+        ("dear", r#"{"price": 10.5}"#, "blue"),
+        ("red", r#"{"price": 11}"#, "red"),
+        ("priceless", "{}", "blue"),
+        ("last", r#"{"price": 11}"#, "blue"),
+    ] {
+        let headers = [("ce-id", id), ("ce-color", color), ("content-type", "application/json")];
+        assert_eq!(post(world.local, "/v1/events/T", &headers, data).await.status, 200);
+    }
+    eventually("what passes arrives", async || service.count() == 2).await;
+    world.until_done("all-0").await;
+    assert_eq!(service.ids(), ["dear", "last"]);
+    let text = String::from_utf8(get(world.admin, "/metrics").await.body.to_vec()).unwrap();
+    for (reason, number) in [("filtered", 2), ("filter_failed", 1)] {
+        let line = format!(
+            "murmur_sidecar_events_passed_over_total{{subscription=\"all\",reason=\"{reason}\"}} {number}"
+        );
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_does_not_compile_holds_its_subscription_and_says_why() {
+    let service = Service::ok().await;
+    let mut broken = subscription("all", service.port, keyed());
+    broken["filter"] = "event.data.tags.exists(tag, tag == 'new')".into();
+    let mut world = world(vec![broken]).await;
+    world.publish("1", "k").await;
+    eventually("it holds", async || {
+        let status = get(world.local, "/v1/status").await.json();
+        status["subscriptions"][0]["held"].as_str().is_some_and(|cause| cause.contains("loops"))
+    })
+    .await;
+    assert_eq!(service.count(), 0);
+    world.configure(|config| config["subscriptions"][0]["filter"] = "event.id == '1'".into()).await;
+    eventually("it goes on", async || service.count() == 1).await;
+}
+
+#[tokio::test]
+async fn no_more_events_a_second_are_sent_than_the_rate_allows() {
+    let service = Service::ok().await;
+    let mut slow = subscription("all", service.port, none());
+    slow["deliver"]["maxPerSecond"] = 50.into();
+    let world = world(vec![slow]).await;
+    world.fill(120, |id| id.to_string()).await;
+    eventually("all arrive", async || service.count() == 120).await;
+    let received = service.received();
+    let took = received[119].at - received[0].at;
+    // The first five may go at once; a busy machine only takes longer.
+    assert!(took >= Duration::from_millis(2200), "{took:?}");
+}
+
+/// A service that answers each request with these bytes and keeps the connection open.
+async fn answering(bytes: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 8192];
+                while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {
+                    if stream.write_all(bytes).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_service_that_answers_garbage_gets_its_attempts_and_then_the_event_is_a_dead_letter_with_the_cause()
+{
+    let world = world(vec![
+        subscription("garbage", answering(b"SSH-2.0-Open\r\n\r\n").await, none()),
+        subscription("good", Service::ok().await.port, none()),
+    ])
+    .await;
+    world.publish("1", "k").await;
+    world.until_done("garbage-all").await;
+    let letter = world.message(DEAD_LETTERS, 1).await;
+    assert!(letter.headers.get("murmur-dead-cause").unwrap().as_str().contains("not HTTP"), "{letter:?}");
+    assert_eq!(letter.headers.get("murmur-dead-attempts").unwrap().as_str(), "3");
+}
+
+#[tokio::test]
+async fn the_status_of_an_answer_whose_body_never_ends_decides() {
+    let endless = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nand so on").await;
+    let chunked = answering(b"HTTP/1.1 422 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nbad\r\n").await;
+    let world = world(vec![subscription("done", endless, none()), subscription("no", chunked, none())]).await;
+    for id in ["1", "2", "3"] {
+        world.publish(id, "k").await;
+    }
+    world.until_done("done-all").await;
+    world.until_done("no-all").await;
+    assert_eq!(world.stored(DEAD_LETTERS).await, 3);
+    let cause = world.message(DEAD_LETTERS, 1).await.headers.get("murmur-dead-cause").unwrap().to_string();
+    assert!(cause.ends_with(": bad"), "{cause}");
+}

@@ -18,6 +18,7 @@ impl Subscription {
         }
         self.entry.set_timeout(deliver.timeout);
         self.target = Arc::new(target(&self.terms, &self.client, &self.runner.authorization));
+        self.compile();
         self.assign(Instant::now());
     }
 

@@ -17,7 +17,7 @@ use crate::bus::delivered::GIVE_BACK;
 impl Subscription {
     /// Takes what is this replica's to receive, and lets go of the rest.
     pub(super) fn assign(&mut self, now: Instant) {
-        let none = self.terms.subscription.suspend || self.stopping.is_some();
+        let none = self.terms.subscription.suspend || self.stopping.is_some() || self.filter.is_err();
         for index in 0..self.pulls.len() {
             let ours = match self.pulls[index].shard {
                 Shard::Number(shard) => self.peers.is_ours(&self.terms.subscription.name, shard),

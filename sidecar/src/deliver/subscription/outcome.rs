@@ -18,19 +18,22 @@ use crate::deliver::hold::{Counts, May};
 use crate::deliver::lanes::Position;
 use crate::deliver::request;
 use crate::deliver::verdict::{Answer, Verdict, verdict};
-use crate::metrics::{DeadLabels, DeadReason, PassedOver};
+use crate::metrics::{DeadLabels, DeadReason};
 use crate::trace::{self, Context, Kind, Span};
 
 impl Subscription {
     /// Sends what may be sent now.
     pub(super) fn send(&mut self, now: Instant) {
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || self.filter.is_err() {
             return;
         }
         let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
         while self.entry.in_flight.load(Relaxed) < concurrency {
             let may = self.hold.may(now);
             if !matches!(may, May::SendAll | May::Probe) || !self.fenced() {
+                return;
+            }
+            if self.within_rate(now) == 0 {
                 return;
             }
             let Some(position) = self.lanes.next(now) else { return };
@@ -42,16 +45,9 @@ impl Subscription {
             if may == May::Probe {
                 self.hold.probing(position);
             }
+            self.rate.sent(1);
             self.attempt(position);
         }
-    }
-
-    /// Why an event is not for the service, if it is not.
-    fn passes_over(&mut self, position: Position) -> Option<PassedOver> {
-        let held = self.lanes.get_mut(position)?;
-        // The replay delivers the original.
-        let replayed = self.target.replay.as_ref().is_some_and(|replay| position.sequence <= replay.boundary);
-        (replayed && request::is_redriven(&held.message)).then_some(PassedOver::Redriven)
     }
 
     pub(super) fn attempt(&mut self, position: Position) {
@@ -67,14 +63,10 @@ impl Subscription {
         let mut span = self.span(&message);
         self.work.push(Box::pin(async move {
             let started = Instant::now();
-            let build = || {
-                let mut request = request::build(&message, position.sequence, attempt, &target);
-                if let Some(span) = &span {
-                    span.inject(request.headers_mut());
-                }
-                request
-            };
-            let answer = client.post(build, timeout).await;
+            let trace = span.as_ref().map(Span::header);
+            let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+            let request = request::build(&message, position.sequence, attempt, &target, trace);
+            let answer = client.post(request, timeout).await;
             match (&mut span, &answer) {
                 (Some(span), Answer::Status { status, .. }) if status.is_success() => {
                     span.note("http.response.status_code", &status.as_u16());
