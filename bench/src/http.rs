@@ -20,6 +20,12 @@ use tokio::net::TcpListener;
 /// # Errors
 /// When the answer is not 200.
 pub async fn publish(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) -> Result<()> {
+    let (status, answer) = exchange(sender, body).await?;
+    ensure!(status == StatusCode::OK, "publish: {status} {}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+async fn exchange(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) -> Result<(StatusCode, Bytes)> {
     sender.ready().await?;
     let request = Request::post("/v1/events/Tick")
         .header("host", "localhost")
@@ -27,53 +33,17 @@ pub async fn publish(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) -> Res
         .body(Full::new(body.clone()))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let answer = response.into_body().collect().await?.to_bytes();
-    ensure!(status == StatusCode::OK, "publish: {status} {}", String::from_utf8_lossy(&answer));
+    Ok((status, response.into_body().collect().await?.to_bytes()))
+}
+
+/// Posts `body` once to a server that answers 204.
+///
+/// # Errors
+/// When the answer is another.
+pub async fn post(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) -> Result<()> {
+    let status = exchange(sender, body).await?.0;
+    ensure!(status == StatusCode::NO_CONTENT, "post: {status}");
     Ok(())
-}
-
-/// What a closed loop of several clients saw: latencies in seconds, in order.
-pub struct Loop {
-    /// Events a second, all clients together.
-    pub rate: f64,
-    /// Seconds from request to answer, sorted.
-    pub latencies: Vec<f64>,
-}
-
-impl Loop {
-    /// Runs `one` again and again in each of `clients`, for `time`.
-    ///
-    /// # Errors
-    /// The first failure of any.
-    pub async fn run<C, F, Fut>(clients: Vec<C>, time: Duration, one: F) -> Result<Self>
-    where
-        C: Send + 'static,
-        F: Fn(C) -> Fut + Copy + Send + 'static,
-        Fut: Future<Output = Result<C>> + Send,
-    {
-        let began = Instant::now();
-        let tasks: Vec<_> = clients
-            .into_iter()
-            .map(|mut client| {
-                tokio::spawn(async move {
-                    let mut latencies = Vec::with_capacity(4096);
-                    while began.elapsed() < time {
-                        let sent = Instant::now();
-                        client = one(client).await?;
-                        latencies.push(sent.elapsed().as_secs_f64());
-                    }
-                    anyhow::Ok(latencies)
-                })
-            })
-            .collect();
-        let mut latencies = Vec::new();
-        for task in tasks {
-            latencies.extend(task.await??);
-        }
-        let rate = latencies.len() as f64 / began.elapsed().as_secs_f64();
-        latencies.sort_by(f64::total_cmp);
-        Ok(Self { rate, latencies })
-    }
 }
 
 /// A service that answers 204 to everything and counts.

@@ -1,7 +1,10 @@
 //! Benchmarks: each measures Murmur beside the same work without it, in the
 //! same run and in turns, since the machines that they run on are noisy.
 
+mod alone;
+mod echo;
 mod http;
+mod load;
 mod operator;
 mod sidecar;
 mod steady;
@@ -19,11 +22,15 @@ enum Command {
     Operator(operator::Arguments),
     /// What the operator writes while nothing changes, on a real cluster.
     Steady(steady::Arguments),
+    /// The least that HTTP costs: a server that answers 204 to everything.
+    #[command(hide = true)]
+    Echo,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match Command::parse() {
+        Command::Echo => alone::run(echo::serve).await?.result,
         Command::Sidecar(arguments) => sidecar::run(arguments).await,
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Steady(arguments) => steady::run(arguments).await,

@@ -27,6 +27,15 @@ pub struct Arguments {
     /// Events of the backlog that is delivered in a round.
     #[arg(long, default_value_t = 20_000)]
     backlog: u64,
+    /// Only the scenarios whose names hold this.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+impl Arguments {
+    fn wants(&self, scenario: &str) -> bool {
+        scenario.contains(&self.only)
+    }
 }
 
 /// Runs all of it.
@@ -36,6 +45,8 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<()> {
     let mut table = Table::default();
     publish::measure(&arguments, &mut table).await?;
-    deliver::measure(&arguments, &mut table).await?;
+    if arguments.wants("deliver a backlog") {
+        deliver::measure(&arguments, &mut table).await?;
+    }
     table.finish("sidecar")
 }

@@ -8,8 +8,10 @@ use async_nats::jetstream;
 use murmur_mesh::config::{LogLevel, Subscription};
 use murmur_test_support::{Broker, Sidecar, http, mesh};
 
-/// What a bundled broker is set to: acknowledged means on disk.
-const JETSTREAM: &str = "sync_interval: always";
+/// JetStream's settings of a bundled broker: acknowledged means on disk.
+pub const SYNCED: &str = "sync_interval: always";
+/// JetStream's own defaults: synced to disk every two minutes.
+pub const UNSYNCED: &str = "";
 
 /// A broker with the streams of a mesh.
 pub struct Bed {
@@ -27,14 +29,27 @@ pub struct Started {
 }
 
 impl Bed {
-    /// Starts it.
+    /// Starts it as a bundled one.
     ///
     /// # Errors
     /// When nats-server is missing or refuses.
     pub async fn start() -> Result<Self> {
-        let bed = Self { broker: Broker::start(JETSTREAM, "").await? };
+        Self::with(SYNCED).await
+    }
+
+    /// Starts it with these settings of JetStream.
+    ///
+    /// # Errors
+    /// When nats-server is missing or refuses.
+    pub async fn with(jetstream: &str) -> Result<Self> {
+        let bed = Self { broker: Broker::start(jetstream, "").await? };
         mesh::streams(&bed.client().await?, -1).await?;
         Ok(bed)
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     /// A bare client.

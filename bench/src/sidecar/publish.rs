@@ -1,21 +1,59 @@
-//! Publishing: many clients, each waiting for its answer, through the sidecar
-//! and without it.
+//! Publishing: clients that each wait for their answer, and clients that keep a
+//! fixed rate, through the sidecar and without it, with both sync settings.
+//!
+//! The floor of the CPU is what cannot be saved: an HTTP server that answers 204
+//! under the same load, and a bare client of the bus.
+
+mod loads;
 
 use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use murmur_test_support::http::connect;
+use murmur_test_support::Sidecar;
 use murmur_test_support::process::{cpu_seconds, memory};
 
+use self::loads::{Shape, bare, over_http};
 use super::Arguments;
-use super::bed::Bed;
-use crate::http::{self, Loop};
+use super::bed::{Bed, SYNCED, UNSYNCED};
+use crate::echo::Echo;
+use crate::load::Load;
 use crate::table::{Bar, Table, median, quantile};
 
 /// 1 KiB of JSON.
 pub fn body() -> Bytes {
     Bytes::from(format!("{{\"filler\":\"{}\"}}", "x".repeat(1024 - 13)))
+}
+
+/// The bars that issue 2 of 3 sets for a scenario.
+#[derive(Clone, Copy)]
+struct Bars {
+    throughput: Bar,
+    p50: Bar,
+    p99: Bar,
+    cpu: Bar,
+    memory: Bar,
+}
+
+const NO_BARS: Bars =
+    Bars { throughput: Bar::None, p50: Bar::None, p99: Bar::None, cpu: Bar::None, memory: Bar::None };
+
+fn bars(shape: Shape, synced: bool) -> Bars {
+    let memory = match shape {
+        Shape::Clients(64) => Bar::AtMost(24.0),
+        Shape::Clients(256) => Bar::AtMost(48.0),
+        _ => Bar::None,
+    };
+    let bars = Bars { memory, ..NO_BARS };
+    match (shape, synced) {
+        (Shape::Clients(64), false) => Bars { throughput: Bar::AtLeast(0.6), cpu: Bar::AtMost(1.6), ..bars },
+        (Shape::Rate(1000), false) => Bars { p50: Bar::AtMost(1.6), p99: Bar::AtMost(2.0), ..bars },
+        (Shape::Rate(5000), false) => Bars { p99: Bar::AtMost(3.0), ..bars },
+        (Shape::Clients(1), true) => Bars { p50: Bar::AtMost(1.5), ..bars },
+        (Shape::Clients(64), true) => Bars { throughput: Bar::AtLeast(3.0), ..bars },
+        (Shape::Clients(256), true) => Bars { throughput: Bar::AtLeast(5.0), ..bars },
+        _ => bars,
+    }
 }
 
 /// What the rounds of one side gave.
@@ -24,69 +62,100 @@ struct Side {
     rate: Vec<f64>,
     p50: Vec<f64>,
     p99: Vec<f64>,
+    p999: Vec<f64>,
+    events: usize,
+    /// CPU seconds of the side itself, and of the broker meanwhile.
+    cpu: f64,
+    broker: f64,
 }
 
 impl Side {
-    fn add(&mut self, round: &Loop) {
-        self.rate.push(round.rate);
-        self.p50.push(quantile(&round.latencies, 0.5) * 1e3);
-        self.p99.push(quantile(&round.latencies, 0.99) * 1e3);
+    fn add(&mut self, load: &Load, cpu: f64, broker: f64) {
+        self.rate.push(load.rate);
+        self.p50.push(quantile(&load.latencies, 0.5) * 1e3);
+        self.p99.push(quantile(&load.latencies, 0.99) * 1e3);
+        self.p999.push(quantile(&load.latencies, 0.999) * 1e3);
+        self.events += load.latencies.len();
+        self.cpu += cpu;
+        self.broker += broker;
+    }
+
+    /// CPU seconds of a million events.
+    fn million(&self, cpu: f64) -> f64 {
+        cpu / self.events.max(1) as f64 * 1e6
     }
 }
 
-/// Measures publishing at 1 and at 64 clients.
+/// Measures all of it.
 ///
 /// # Errors
 /// When an event is refused.
 pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
-    let time = Duration::from_secs(arguments.seconds);
-    for clients in [1, 64] {
-        let bed = Bed::start().await?;
-        let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
-        let (mut through, mut bare) = (Side::default(), Side::default());
-        let mut cpu = Vec::new();
-        for _ in 0..arguments.rounds {
-            let before = cpu_seconds(sidecar.pid()?)?;
-            let round = through_sidecar(sidecar.port, clients, time).await?;
-            let used = cpu_seconds(sidecar.pid()?)? - before;
-            cpu.push(used / round.latencies.len() as f64 * 1e6);
-            through.add(&round);
-            bare.add(&without(&bed, clients, time).await?);
+    for (jetstream, synced) in [(UNSYNCED, false), (SYNCED, true)] {
+        for shape in [
+            Shape::Clients(1),
+            Shape::Clients(16),
+            Shape::Clients(64),
+            Shape::Clients(256),
+            Shape::Rate(1000),
+            Shape::Rate(5000),
+        ] {
+            let scenario = format!("publish, {shape}, {}", if synced { "synced" } else { "default sync" });
+            if !arguments.wants(&scenario) {
+                continue;
+            }
+            let bed = Bed::with(jetstream).await?;
+            one_scenario(arguments, table, &bed, &scenario, shape, bars(shape, synced)).await?;
         }
-        let scenario = format!("publish, {clients} clients, synced");
-        // 0.6: the bar that issue 2 of 3 sets at 64 connections.
-        let bar = if clients == 64 { Bar::AtLeast(0.6) } else { Bar::None };
-        table.add(&scenario, "throughput", "events/s", median(through.rate), Some(median(bare.rate)), bar);
-        table.add(&scenario, "p50", "ms", median(through.p50), Some(median(bare.p50)), Bar::None);
-        table.add(&scenario, "p99", "ms", median(through.p99), Some(median(bare.p99)), Bar::None);
-        table.add(&scenario, "sidecar's CPU", "s/million", median(cpu), None, Bar::None);
-        table.add(&scenario, "peak memory", "MiB", memory(sidecar.pid()?, "VmHWM")?, None, Bar::AtMost(24.0));
     }
     Ok(())
 }
 
-async fn through_sidecar(port: u16, clients: usize, time: Duration) -> Result<Loop> {
-    let mut connections = Vec::with_capacity(clients);
-    for _ in 0..clients {
-        connections.push((connect(port).await?, body()));
+async fn one_scenario(
+    arguments: &Arguments,
+    table: &mut Table,
+    bed: &Bed,
+    scenario: &str,
+    shape: Shape,
+    bars: Bars,
+) -> Result<()> {
+    let time = Duration::from_secs(arguments.seconds);
+    let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
+    let (echo, broker) = (Echo::start().await?, bed.broker().pid()?);
+    let (mut through, mut without, mut floor) = (Side::default(), Side::default(), Side::default());
+    for _ in 0..arguments.rounds {
+        let before = (used(&sidecar)?, cpu_seconds(broker)?);
+        let load = over_http(sidecar.port, shape, time, false).await?.result?;
+        through.add(&load, used(&sidecar)? - before.0, cpu_seconds(broker)? - before.1);
+
+        let before = cpu_seconds(broker)?;
+        let ran = bare(bed.broker().url(), shape, time).await?;
+        without.add(&ran.result?, ran.cpu, cpu_seconds(broker)? - before);
+
+        let before = cpu_seconds(echo.pid()?)?;
+        let load = over_http(echo.port, shape, time / 2, true).await?.result?;
+        floor.add(&load, cpu_seconds(echo.pid()?)? - before, 0.0);
     }
-    Loop::run(connections, time, |(mut sender, body)| async move {
-        http::publish(&mut sender, &body).await?;
-        Ok((sender, body))
-    })
-    .await
+    let peak = memory(sidecar.pid()?, "VmHWM")?;
+    let mut add = |figure, unit, murmur, bare, bar| table.add(scenario, figure, unit, murmur, bare, bar);
+    let cpu_floor = floor.million(floor.cpu) + without.million(without.cpu);
+    let all = |side: &Side| side.million(side.cpu + side.broker);
+    add(
+        "throughput",
+        "events/s",
+        median(through.rate.clone()),
+        Some(median(without.rate.clone())),
+        bars.throughput,
+    );
+    add("p50", "ms", median(through.p50.clone()), Some(median(without.p50.clone())), bars.p50);
+    add("p99", "ms", median(through.p99.clone()), Some(median(without.p99.clone())), bars.p99);
+    add("p99.9", "ms", median(through.p999.clone()), Some(median(without.p999.clone())), Bar::None);
+    add("CPU (bare: the floor)", "s/million", through.million(through.cpu), Some(cpu_floor), bars.cpu);
+    add("CPU with the broker's", "s/million", all(&through), Some(all(&without)), Bar::None);
+    add("peak memory", "MiB", peak, None, bars.memory);
+    Ok(())
 }
 
-async fn without(bed: &Bed, clients: usize, time: Duration) -> Result<Loop> {
-    let client = bed.client().await?;
-    let clients = (0..clients).map(|number| (client.clone(), body(), number, 0_u64)).collect();
-    Loop::run(clients, time, |(client, body, number, count)| async move {
-        // As many headers as a careful program sets: an id that makes a repeat safe.
-        let mut headers = async_nats::HeaderMap::new();
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-        headers.insert("Nats-Msg-Id", format!("{number}-{count}-{nanos}"));
-        client.publish_with_headers("events.bare.0.Tick", headers, body.clone()).await?.await?;
-        Ok((client, body, number, count + 1))
-    })
-    .await
+fn used(sidecar: &Sidecar) -> Result<f64> {
+    cpu_seconds(sidecar.pid()?)
 }

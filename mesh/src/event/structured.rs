@@ -1,12 +1,12 @@
-//! An event in structured content mode: one JSON object with attributes and
-//! data (CloudEvents JSON format 1.0.2).
+//! Events in JSON (CloudEvents JSON format 1.0.2): one object with attributes
+//! and data, or, in batch content mode, an array of them.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Draft;
@@ -14,6 +14,9 @@ use super::attribute::{DATA_CONTENT_TYPE, InvalidEvent};
 
 /// The media type of one event in JSON.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The media type of a batch of events in JSON.
+pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
 /// Whether a media type says that the body is itself one or more CloudEvents,
 /// in whatever format.
@@ -24,7 +27,16 @@ pub fn is_cloud_event(content_type: &str) -> bool {
 
 /// Whether a media type is that of one event in JSON.
 pub fn is_single_json(content_type: &str) -> bool {
-    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(CONTENT_TYPE)
+    is_media_type(content_type, CONTENT_TYPE)
+}
+
+/// Whether a media type is that of a batch of events in JSON.
+pub fn is_batch_json(content_type: &str) -> bool {
+    is_media_type(content_type, BATCH_CONTENT_TYPE)
+}
+
+fn is_media_type(content_type: &str, wanted: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
 }
 
 /// Reads an event from its JSON. JSON data keeps its bytes as they are: it is
@@ -58,6 +70,75 @@ pub fn read(body: &Bytes) -> Result<Draft, InvalidEvent> {
         (None, None) => {}
     }
     Ok(draft)
+}
+
+/// Why something is not a batch of events. Each text says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBatch {
+    /// Not a JSON array of objects.
+    #[error("the body is not a JSON array of CloudEvents: {0}")]
+    Json(String),
+    /// Too long.
+    #[error("a batch may have {0} events: send several")]
+    TooMany(usize),
+    /// One of its events.
+    #[error("event {index} of the batch (from 0): {error}")]
+    Event {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: InvalidEvent,
+    },
+}
+
+/// Reads a batch of at most `most` events from its JSON; their data are slices of `body`.
+///
+/// # Errors
+/// When the body is not an array, has more, or one of its events is not valid.
+pub fn read_batch(body: &Bytes, most: usize) -> Result<Vec<Draft>, InvalidBatch> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let elements = Elements(most).deserialize(&mut deserializer);
+    let Some(elements) = elements.map_err(|error| InvalidBatch::Json(error.to_string()))? else {
+        return Err(InvalidBatch::TooMany(most));
+    };
+    deserializer.end().map_err(|error| InvalidBatch::Json(error.to_string()))?;
+    let events = elements.into_iter().enumerate().map(|(index, raw)| {
+        read(&body.slice_ref(raw.get().as_bytes())).map_err(|error| InvalidBatch::Event { index, error })
+    });
+    events.collect()
+}
+
+/// The elements of an array, values untouched; nothing when there are more than so many.
+struct Elements(usize);
+
+impl<'de> DeserializeSeed<'de> for Elements {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = array.next_element()? {
+            if elements.len() < self.0 {
+                elements.push(element);
+            } else {
+                // The rest is only read to its end.
+                while array.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(None);
+            }
+        }
+        Ok(Some(elements))
+    }
 }
 
 fn set_once<'a>(place: &mut Option<&'a RawValue>, raw: &'a RawValue, name: &str) -> Result<(), InvalidEvent> {
@@ -203,11 +284,36 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_an_array_of_events_that_keep_their_bytes() {
+        let body = Bytes::from_static(
+            br#" [{"type":"A","data": {"b" : 1.50} }, {"type":"B","data_base64":"AAEC"}] "#,
+        );
+        let batch = read_batch(&body, 2).unwrap();
+        let data: Vec<_> =
+            batch.into_iter().map(|draft| draft.complete(&Fixed).unwrap().into_data()).collect();
+        assert_eq!(data, [&br#"{"b" : 1.50}"#[..], &[0, 1, 2]]);
+        assert_eq!(read_batch(&Bytes::from_static(b"[]"), 2).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_not_a_batch_is_refused_with_its_reason() {
+        let batch = |json: &'static str| read_batch(&Bytes::from_static(json.as_bytes()), 2).unwrap_err();
+        for json in ["", "{}", "[", "[{}", "[] []", "[{},]"] {
+            assert!(matches!(batch(json), InvalidBatch::Json(_)), "{json}");
+        }
+        assert_eq!(batch(r#"[1,2,3]"#), InvalidBatch::TooMany(2));
+        assert!(matches!(batch(r#"[{"type":"A"},1]"#), InvalidBatch::Event { index: 1, .. }));
+        assert!(matches!(batch(r#"[{"specversion":"0.3"}]"#), InvalidBatch::Event { index: 0, .. }));
+    }
+
+    #[test]
     fn media_types_of_cloud_events_are_recognised() {
         assert!(is_cloud_event("Application/CloudEvents+JSON; charset=utf-8"));
         assert!(is_cloud_event("application/cloudevents-batch+json"));
         assert!(!is_cloud_event("application/json"));
         assert!(is_single_json("application/cloudevents+json;charset=UTF-8"));
         assert!(!is_single_json("application/cloudevents-batch+json"));
+        assert!(is_batch_json("application/cloudevents-batch+json; charset=utf-8"));
+        assert!(!is_batch_json("application/cloudevents-batch+avro"));
     }
 }

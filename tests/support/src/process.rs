@@ -10,7 +10,19 @@ const TICKS: f64 = 100.0;
 /// # Errors
 /// When it is not there.
 pub fn cpu_seconds(pid: i32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    cpu_of(&format!("/proc/{pid}/stat"))
+}
+
+/// CPU seconds that this thread has used so far, user and system.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn thread_cpu_seconds() -> Result<f64> {
+    cpu_of("/proc/thread-self/stat")
+}
+
+fn cpu_of(path: &str) -> Result<f64> {
+    let stat = std::fs::read_to_string(path)?;
     // The name in brackets may hold spaces: count the fields after it.
     let fields: Vec<&str> = stat.rsplit(')').next().context("no stat")?.split_whitespace().collect();
     let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("short stat")?.parse()?) };
