@@ -53,7 +53,7 @@ use crate::http::server::Server;
 use crate::logging::Level;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-use crate::publish::{GroupCommit, InFlight, Publisher};
+use crate::publish::{Door, GroupCommit, InFlight, Publisher};
 use crate::query::{Answers, Asks};
 use crate::trace::{Exporter, TraceSettings, Tracer};
 
@@ -191,12 +191,14 @@ impl Sidecar {
         let (tracer, exporter) = tracing_of(traces, &configuration.borrow(), &pod, &metrics);
         let calls =
             Calls::new(configuration.clone(), dns, limits.calls, metrics.calls.clone(), tracer.clone());
+        let door = watch::Sender::new(Arc::new(Door::new(&configuration.borrow())));
         let local = Local {
             service: configuration.borrow().service.clone(),
             source: default_source(&configuration.borrow()),
             message_id_key,
             configuration: configuration.clone(),
             bus: bus.clone(),
+            door: door.subscribe(),
             publisher: GroupCommit::new(publisher.clone(), metrics.clone()),
             in_flight: InFlight::new(
                 limits.publishes,
@@ -251,6 +253,7 @@ impl Sidecar {
         sidecar.serve(listeners, local, Admin { metrics: metrics.clone(), board: board.clone() });
         let follower = Follower { bus: bus.clone(), credentials, file: config_file, current: sender };
         sidecar.in_background(follower.run());
+        sidecar.in_background(Door::follow(configuration.clone(), door));
         sidecar.in_background(deliveries.run());
         sidecar.in_background(answers.run());
         if let Some(exporter) = exporter {

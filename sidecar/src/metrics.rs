@@ -32,6 +32,8 @@ pub(crate) enum Published {
     Malformed,
     /// Its type is not among those that the service publishes.
     Forbidden,
+    /// Its data does not meet the type's schema.
+    Schema,
     /// It is larger than the bus takes.
     TooLarge,
     /// Too much was in flight already.
@@ -40,6 +42,8 @@ pub(crate) enum Published {
     BusAway,
     /// No answer came in time, or the connection was lost before it came.
     Unknown,
+    /// It is of a batch of which a part was in the store before.
+    Partly,
     /// The event store is full.
     StoreFull,
     /// The bus refused it.
@@ -116,10 +120,12 @@ label_values!(Published {
     Duplicate => "duplicate",
     Malformed => "malformed",
     Forbidden => "forbidden",
+    Schema => "schema",
     TooLarge => "too_large",
     TooMuch => "too_much",
     BusAway => "bus_away",
     Unknown => "unknown",
+    Partly => "partly",
     StoreFull => "store_full",
     Refused => "refused",
 });

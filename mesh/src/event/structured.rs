@@ -166,7 +166,7 @@ fn set_json_data(draft: &mut Draft, body: &Bytes, raw: &RawValue) -> Result<(), 
 }
 
 /// A media type whose subtype is `json` or ends with `+json`.
-fn is_json(content_type: &str) -> bool {
+pub fn is_json(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     media_type.rsplit('/').next().is_some_and(|subtype| {
         subtype.rsplit('+').next().is_some_and(|last| last.eq_ignore_ascii_case("json"))

@@ -1,4 +1,7 @@
-//! `POST /v1/events` and `POST /v1/events/{type}`: publish one event.
+//! `POST /v1/events` and `POST /v1/events/{type}`: publish an event, or a batch of them.
+
+mod batch;
+mod failure;
 
 use std::sync::Arc;
 
@@ -15,26 +18,18 @@ use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::failure::Failure;
 use super::Response;
 use super::body::{self, BodyError};
 use super::local::Local;
-use super::problem::{Code, FailedEvent, Problem};
+use super::problem::{Code, Problem};
 use crate::metrics::{PublishLabels, Published};
-use crate::publish::{Outcome, Outgoing, PublishError, Stored};
+use crate::publish::{Admitted, Outgoing, Stored};
 use crate::trace::{self, Context, Kind, Span};
 
 /// `ce-id`: the id of the event that an answer is about.
 pub(super) const ID_HEADER: HeaderName = HeaderName::from_static("ce-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// A publish that failed, with how it is counted.
-struct Failure(Published, Problem);
-
-impl From<InvalidEvent> for Failure {
-    fn from(error: InvalidEvent) -> Self {
-        Self(Published::Malformed, Problem::new(Code::Malformed, error.to_string()))
-    }
-}
 
 /// What is filled in: a sortable unique id, the service as the source, now.
 pub(super) struct Filled<'a>(pub(super) &'a str);
@@ -51,6 +46,7 @@ impl Defaults for Filled<'_> {
     }
 }
 
+/// What is said of an event that is stored.
 #[derive(Serialize)]
 struct Answer<'a> {
     id: &'a str,
@@ -58,54 +54,37 @@ struct Answer<'a> {
     duplicate: bool,
 }
 
+impl<'a> Answer<'a> {
+    fn new(outgoing: &'a Outgoing, stored: Stored) -> Self {
+        Self { id: outgoing.event().id(), sequence: stored.sequence, duplicate: stored.duplicate }
+    }
+}
+
 impl Local {
-    /// Publishes the event in the request; `path_type` is the path's own type, still encoded.
+    /// Publishes what is in the request; `path_type` is the path's own type, still encoded.
     pub(super) async fn publish(&self, request: Request<Incoming>, path_type: Option<String>) -> Response {
-        let (outcome, response) = match self.try_publish(request, path_type).await {
+        let (parts, incoming) = request.into_parts();
+        if path_type.is_none() && structured::is_batch_json(content_type(&parts.headers)) {
+            return Box::pin(self.publish_batch(&parts, incoming)).await;
+        }
+        match self.publish_one(parts, incoming, path_type).await {
             Ok((outgoing, stored)) => {
-                let outcome = if stored.duplicate { Published::Duplicate } else { Published::Stored };
-                (outcome, success(outgoing.event(), stored))
+                self.count_stored(stored);
+                success(&outgoing, stored)
             }
-            Err(Failure(outcome, problem)) => (outcome, problem.response()),
-        };
-        self.metrics.published.get_or_create(&PublishLabels { outcome }).inc();
-        response
+            Err(failure) => self.count_failure(failure),
+        }
     }
 
-    async fn try_publish(
+    async fn publish_one(
         &self,
-        request: Request<Incoming>,
+        mut parts: Parts,
+        incoming: Incoming,
         path_type: Option<String>,
     ) -> Result<(Arc<Outgoing>, Stored), Failure> {
-        let (mut parts, incoming) = request.into_parts();
-        let largest = self.largest_body();
-        let announced = body::announced(&incoming);
-        if announced > largest {
-            return Err(too_large(largest));
-        }
-        let mut room = self.in_flight.admit(announced).ok_or_else(|| too_much(&parts.headers))?;
-        let collected = body::collect(incoming, largest, &mut room, self.limits.body_timeout).await;
-        let body = collected.map_err(|error| match error {
-            BodyError::TooLarge => too_large(largest),
-            BodyError::NoRoom => too_much(&parts.headers),
-            BodyError::TimedOut => {
-                let detail = format!("the body did not come within {:?}", self.limits.body_timeout);
-                Failure(Published::Malformed, Problem::new(Code::BodyTimeout, detail))
-            }
-            BodyError::Broken(cause) => {
-                let detail = format!("the body could not be read: {cause}");
-                Failure(Published::Malformed, Problem::new(Code::Malformed, detail))
-            }
-        })?;
+        let (body, room) = self.take_in(&parts, incoming, self.largest_body()).await?;
         let event = draft(&parts, body, path_type)?.complete(&Filled(&self.source))?;
-        if !self.configuration.borrow().publishes.contains(event.event_type()) {
-            let detail = format!(
-                "{} does not publish {}: add it to spec.publishes of the Microservice",
-                self.service,
-                event.event_type()
-            );
-            return Err(Failure(Published::Forbidden, Problem::new(Code::TypeNotPublished, detail)));
-        }
+        self.door.borrow().check(&event)?;
         let mut span = self.publish_span(&event, &mut parts.headers);
         let key = &self.message_id_key;
         let outgoing = Arc::new(Outgoing::new(event, &self.service, key, &parts.headers, Some(room)));
@@ -116,7 +95,7 @@ impl Local {
             Ok(stored) => Ok((outgoing, stored)),
             Err(error) => {
                 span.fails(&error);
-                Err(failed(&error, outgoing.event()))
+                Err(Failure::of_one(&error, outgoing.event()))
             }
         }
     }
@@ -133,99 +112,94 @@ impl Local {
         span.inject(headers);
         span
     }
+
+    /// Takes the body in, and room for it.
+    async fn take_in(
+        &self,
+        parts: &Parts,
+        incoming: Incoming,
+        largest: usize,
+    ) -> Result<(Bytes, Admitted), Failure> {
+        let announced = body::announced(&incoming);
+        if announced > largest {
+            return Err(Failure::too_large(largest));
+        }
+        let too_much = || Failure::too_much(&parts.headers);
+        let mut room = self.in_flight.admit(announced).ok_or_else(too_much)?;
+        let timeout = self.limits.body_timeout;
+        match body::collect(incoming, largest, &mut room, timeout).await {
+            Ok(body) => Ok((body, room)),
+            Err(BodyError::TooLarge) => Err(Failure::too_large(largest)),
+            Err(BodyError::NoRoom) => Err(too_much()),
+            Err(BodyError::TimedOut) => {
+                let detail = format!("the body did not come within {timeout:?}");
+                Err(Failure::new(Published::Malformed, Problem::new(Code::BodyTimeout, detail)))
+            }
+            Err(BodyError::Broken(cause)) => {
+                Err(Failure::malformed(format!("the body could not be read: {cause}")))
+            }
+        }
+    }
+
+    fn count_stored(&self, stored: Stored) {
+        let outcome = if stored.duplicate { Published::Duplicate } else { Published::Stored };
+        self.metrics.published.get_or_create(&PublishLabels { outcome }).inc();
+    }
+
+    fn count_failure(&self, failure: Failure) -> Response {
+        let labels = PublishLabels { outcome: failure.counted };
+        self.metrics.published.get_or_create(&labels).inc_by(failure.events);
+        failure.problem.response()
+    }
 }
 
 /// Reads the event in whatever form it came.
 fn draft(parts: &Parts, body: Bytes, path_type: Option<String>) -> Result<Draft, Failure> {
-    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if let Some(encoded) = path_type {
         let text = percent_decode_str(&encoded)
             .decode_utf8()
-            .map_err(|_| malformed("the type in the path must be percent-encoded UTF-8"))?;
+            .map_err(|_| Failure::malformed("the type in the path must be percent-encoded UTF-8"))?;
         let event_type: EventType = text.parse().map_err(InvalidEvent::from)?;
         let mut draft = http_binary::read(&parts.headers, body)?;
         draft.set_type_from_path(event_type)?;
         return Ok(draft);
     }
+    let content_type = content_type(&parts.headers);
     if structured::is_single_json(content_type) {
         return Ok(structured::read(&body)?);
     }
     if structured::is_cloud_event(content_type) {
         let detail = format!(
-            "{content_type:?} is not taken: send one event, as application/cloudevents+json or in ce- headers"
+            "{content_type:?} is not taken: send application/cloudevents+json, \
+             application/cloudevents-batch+json, or one event in ce- headers"
         );
-        return Err(Failure(Published::Malformed, Problem::new(Code::BatchNotSupported, detail)));
+        return Err(Failure::new(Published::Malformed, Problem::new(Code::FormatNotSupported, detail)));
     }
     Ok(http_binary::read(&parts.headers, body)?)
 }
 
-fn success(event: &Event, stored: Stored) -> Response {
-    let answer = Answer { id: event.id(), sequence: stored.sequence, duplicate: stored.duplicate };
-    // Strings and numbers always have a JSON form.
-    let json = serde_json::to_vec(&answer).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(json)));
-    *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    if let Some(id) = encoded_id(event.id()) {
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+fn success(outgoing: &Outgoing, stored: Stored) -> Response {
+    let mut response = json(&Answer::new(outgoing, stored));
+    if let Some(id) = encoded_id(outgoing.event()) {
         response.headers_mut().insert(ID_HEADER, id);
     }
     response
 }
 
+fn json(answer: &impl Serialize) -> Response {
+    // Strings and numbers always have a JSON form.
+    let json = serde_json::to_vec(answer).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(json)));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
 /// An id may hold any character: outside printable ASCII it is only in the body.
-fn encoded_id(id: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(id).ok()
-}
-
-fn malformed(detail: &str) -> Failure {
-    Failure(Published::Malformed, Problem::new(Code::Malformed, detail))
-}
-
-fn too_large(largest: usize) -> Failure {
-    let detail =
-        format!("the body may have {largest} bytes: keep large data elsewhere and send a link to it");
-    Failure(Published::TooLarge, Problem::new(Code::TooLarge, detail))
-}
-
-/// Refused before the body was read: all that is known of the event is in its headers.
-fn too_much(headers: &HeaderMap) -> Failure {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let event =
-        FailedEvent { id: text("ce-id"), source: text("ce-source"), outcome: Some(Outcome::NotStored) };
-    let detail =
-        "more events are under way than the sidecar takes at once: send the event again, more slowly";
-    Failure(Published::TooMuch, Problem::new(Code::TooMuchInFlight, detail).about(event).retry_after(1))
-}
-
-fn failed(error: &PublishError, event: &Event) -> Failure {
-    let (counted, code, retry_after) = match error {
-        PublishError::Away | PublishError::NoStore => (Published::BusAway, Code::BusAway, Some(1)),
-        PublishError::Lost => (Published::Unknown, Code::BusAway, Some(1)),
-        PublishError::TimedOut => (Published::Unknown, Code::NoAnswer, None),
-        PublishError::Full(_) => (Published::StoreFull, Code::StoreFull, None),
-        PublishError::TooLarge => (Published::TooLarge, Code::TooLarge, None),
-        PublishError::Refused { .. } | PublishError::Unreadable(_) => {
-            (Published::Refused, Code::BusRefused, Some(1))
-        }
-    };
-    let advice = match (code, error.outcome()) {
-        (Code::TooLarge, _) => "keep large data elsewhere and send a link to it",
-        (Code::StoreFull, _) => {
-            "it takes events again once its limit is raised (spec.eventStore of the Mesh)"
-        }
-        (_, Outcome::NotStored) => "it was not stored: send it again",
-        (_, Outcome::Unknown) => {
-            "it may have been stored: send it again with the same id and source within the duplicate window"
-        }
-    };
-    let event = FailedEvent {
-        id: Some(event.id().to_owned()),
-        source: Some(event.source().to_owned()),
-        outcome: Some(error.outcome()),
-    };
-    let mut problem = Problem::new(code, format!("{error}; {advice}")).about(event);
-    if let Some(seconds) = retry_after {
-        problem = problem.retry_after(seconds);
-    }
-    Failure(counted, problem)
+fn encoded_id(event: &Event) -> Option<HeaderValue> {
+    HeaderValue::from_str(event.id()).ok()
 }

@@ -21,7 +21,7 @@ use crate::call::Calls;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::publish::{GroupCommit, InFlight};
+use crate::publish::{Door, GroupCommit, InFlight};
 use crate::query::Asks;
 use crate::trace::Tracer;
 
@@ -40,6 +40,7 @@ pub(crate) struct Local {
     pub(crate) message_id_key: MessageIdKey,
     pub(crate) configuration: watch::Receiver<Arc<SidecarConfig>>,
     pub(crate) bus: Bus,
+    pub(crate) door: watch::Receiver<Arc<Door>>,
     pub(crate) publisher: Arc<GroupCommit>,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) calls: Calls,

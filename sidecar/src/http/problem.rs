@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response as HttpResponse, StatusCode};
 use http_body_util::Full;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Response;
 use crate::publish::Outcome;
@@ -19,10 +19,16 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 pub(crate) enum Code {
     /// 400: not a valid event or query.
     Malformed,
-    /// 415: batches are not taken here.
-    BatchNotSupported,
+    /// 415: CloudEvents, but not in a format that is taken.
+    FormatNotSupported,
     /// 403: the service does not publish this type.
     TypeNotPublished,
+    /// 409: a part of a batch was stored before, the rest is not.
+    PartlyStored,
+    /// 422: the data does not meet the schema of its type.
+    SchemaViolated,
+    /// 500: the schema of the type is not valid.
+    SchemaInvalid,
     /// 404: no such path.
     NotFound,
     /// 405: not with this method.
@@ -65,8 +71,17 @@ impl Code {
     fn texts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "Not valid"),
-            Self::BatchNotSupported => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "batchNotSupported", "Batches are not taken here")
+            Self::FormatNotSupported => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "formatNotSupported", "Not in this format")
+            }
+            Self::PartlyStored => {
+                (StatusCode::CONFLICT, "partlyStored", "A part of the batch was stored before")
+            }
+            Self::SchemaViolated => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "schemaViolated", "The data does not meet its schema")
+            }
+            Self::SchemaInvalid => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "schemaInvalid", "The schema of the type is not valid")
             }
             Self::TypeNotPublished => {
                 (StatusCode::FORBIDDEN, "typeNotPublished", "The service does not publish this type")
@@ -115,15 +130,31 @@ pub(crate) struct Problem {
     code: Code,
     detail: String,
     event: Option<FailedEvent>,
+    results: Vec<FailedEvent>,
     retry_after: Option<u32>,
 }
 
 /// The event that it is about: with the same id and source it can be sent again safely.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct FailedEvent {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "outcome_text")]
     pub(crate) outcome: Option<Outcome>,
+    /// Of a batch: where it was stored before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sequence: Option<u64>,
+}
+
+fn outcome_text<S: Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = outcome.map(|outcome| match outcome {
+        Outcome::Stored => "stored",
+        Outcome::NotStored => "notStored",
+        Outcome::Unknown => "unknown",
+    });
+    text.serialize(serializer)
 }
 
 #[derive(Serialize)]
@@ -133,23 +164,33 @@ struct Body<'a> {
     status: u16,
     code: &'static str,
     detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
+    #[serde(flatten)]
+    event: &'a FailedEvent,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    results: &'a [FailedEvent],
 }
 
 impl Problem {
     /// An error with what happened and what to do about it.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), event: None, retry_after: None }
+        Self { code, detail: detail.into(), event: None, results: Vec::new(), retry_after: None }
+    }
+
+    /// Says first which part of the request it is about.
+    pub(crate) fn preceded_by(mut self, part: &str) -> Self {
+        self.detail.insert_str(0, part);
+        self
     }
 
     /// Names the event.
     pub(crate) fn about(mut self, event: FailedEvent) -> Self {
         self.event = Some(event);
+        self
+    }
+
+    /// Names the events of a batch.
+    pub(crate) fn about_each(mut self, events: impl Iterator<Item = FailedEvent>) -> Self {
+        self.results = events.collect();
         self
     }
 
@@ -169,12 +210,8 @@ impl Problem {
             status: status.as_u16(),
             code,
             detail: &self.detail,
-            id: event.id.as_deref(),
-            source: event.source.as_deref(),
-            outcome: event.outcome.map(|outcome| match outcome {
-                Outcome::NotStored => "notStored",
-                Outcome::Unknown => "unknown",
-            }),
+            event: &event,
+            results: &self.results,
         };
         // Strings and numbers always have a JSON form.
         let json = serde_json::to_vec(&body).unwrap_or_default();

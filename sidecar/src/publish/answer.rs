@@ -36,6 +36,8 @@ impl Committed {
 /// What a failed publish left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
+    /// The event, of a batch whose rest was not stored.
+    Stored,
     /// Certainly nothing.
     NotStored,
     /// Perhaps the event: publishing it again under the same id is safe.
@@ -99,9 +101,15 @@ const MESSAGE_EXCEEDS_MAXIMUM: u32 = 10054;
 /// `{err}` of the store: "maximum bytes exceeded" when discard is `new`, or a failure of the disk.
 const STORE_FAILED: u32 = 10077;
 const HEADER_EXCEEDS_MAXIMUM: u32 = 10097;
+const WRONG_LAST_MESSAGE_ID: u32 = 10070;
 const WRONG_LAST_SEQUENCE: u32 = 10071;
 const WRONG_LAST_SEQUENCE_CONSTANT: u32 = 10164;
+/// A message of the same id is being stored at this moment (in a cluster).
+const DUPLICATE_UNDER_WAY: u32 = 10158;
 const DUPLICATE_IN_BATCH: u32 = 10201;
+/// An open batch was given up: it came too late, or the broker could take up no more.
+const BATCH_INCOMPLETE: u32 = 10176;
+const TOO_MANY_BATCHES: u32 = 10210;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -164,8 +172,23 @@ impl PublishError {
         matches!(self, Self::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT, .. })
     }
 
+    /// Whether the last message of the stream was not the expected one.
+    pub(super) fn is_wrong_last_message(&self) -> bool {
+        matches!(self, Self::Refused { code: WRONG_LAST_MESSAGE_ID, .. })
+    }
+
+    /// Whether it is worth a moment's wait: a copy of the message is being stored.
+    pub(super) fn is_duplicate_under_way(&self) -> bool {
+        matches!(self, Self::Refused { code: DUPLICATE_UNDER_WAY, .. })
+    }
+
+    /// Whether a batch was not taken up because too many are open.
+    pub(super) fn is_too_many_batches(&self) -> bool {
+        matches!(self, Self::Refused { code: BATCH_INCOMPLETE | TOO_MANY_BATCHES, .. })
+    }
+
     /// Whether a batch was refused, whole, because one of its events is stored already.
-    pub(crate) fn is_duplicate_in_batch(&self) -> bool {
+    pub(super) fn is_duplicate_in_batch(&self) -> bool {
         matches!(self, Self::Refused { code: DUPLICATE_IN_BATCH, .. })
     }
 }

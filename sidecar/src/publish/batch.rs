@@ -10,6 +10,9 @@ use uuid::Uuid;
 use super::answer::{self, Committed, PublishError};
 use super::{Outgoing, Publisher};
 
+/// The most messages of a batch that the broker takes.
+pub(crate) const LARGEST_BATCH: usize = 1000;
+
 impl Publisher {
     /// Stores `events` as one batch, in their order, at once or not at all. It is
     /// sent once: an answer that is lost leaves the outcome open.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{PublishError, Stored};
 use super::gathering::{Gathering, Next};
-use super::{Outgoing, Publisher};
+use super::{Outgoing, Publisher, Whole};
 use crate::metrics::{GroupLabels, Grouped, Metrics};
 
 /// Publishes events, alone or together.
@@ -68,6 +68,11 @@ impl GroupCommit {
         let stored = self.publisher.publish_before(deadline, subject, headers, event.payload()).await?;
         single.took = Some(single.sent.elapsed());
         Ok(stored)
+    }
+
+    /// Stores all of `events`, or none.
+    pub(crate) async fn publish_all(&self, events: &[Outgoing]) -> Result<Whole, PublishError> {
+        self.publisher.publish_all(events).await
     }
 
     /// Goes alone, or waits for its turn.

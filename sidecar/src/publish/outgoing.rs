@@ -13,7 +13,7 @@ use super::Admitted;
 /// W3C Trace Context, kept beside the event: <https://www.w3.org/TR/trace-context/>.
 pub(crate) const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 /// What a message weighs beside its data: headers, subject, places in queues.
-const OVERHEAD: usize = 1 << 10;
+pub(crate) const OVERHEAD: usize = 1 << 10;
 
 /// An event, and all that its message on the bus is made of.
 #[derive(Debug)]
@@ -45,6 +45,11 @@ impl Outgoing {
     /// The event.
     pub(crate) fn event(&self) -> &Event {
         &self.event
+    }
+
+    /// By what the broker recognises a repetition.
+    pub(crate) fn message_id(&self) -> &str {
+        &self.message_id
     }
 
     /// Where it is stored.

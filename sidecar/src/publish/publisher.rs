@@ -5,10 +5,13 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::{self, PublishError, Stored};
 use crate::bus::Bus;
+
+/// Until a copy of a message that is being stored is there, about.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Publishes and waits; clones share the connection.
 #[derive(Debug, Clone)]
@@ -87,15 +90,18 @@ impl Publisher {
                     return Err(PublishError::Refused { code: 0, description: error.to_string() });
                 }
             }
-            if let Some(message) = ticket.answer().await {
-                return answer::read(&message);
+            let Some(message) = ticket.answer().await else { continue };
+            drop(ticket);
+            match answer::read(&message) {
+                Err(error) if error.is_duplicate_under_way() => sleep(MOMENT).await,
+                result => return result,
             }
         }
     }
 
     /// A connection that was there a moment ago is worth a short wait (new
     /// credentials, a broker that restarts); one that has been away is not.
-    async fn wait_for_connection(&self, sent: bool) -> Result<(), PublishError> {
+    pub(super) async fn wait_for_connection(&self, sent: bool) -> Result<(), PublishError> {
         let mut link = self.bus.watch();
         let away = link.borrow().since.elapsed();
         let wait = if sent { Duration::MAX } else { self.grace.saturating_sub(away) };

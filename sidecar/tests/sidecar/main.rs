@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail a test")]
 
 mod admin;
+mod bad_input;
+mod batches;
 mod calls;
 mod configuration;
 mod delivery;
@@ -15,6 +17,7 @@ mod process;
 mod publishing;
 mod queries;
 mod redrive;
+mod schemas;
 mod support;
 mod takeover;
 mod traces;
