@@ -18,48 +18,59 @@ const MARGIN: f64 = 1.5;
 const FEWEST: usize = 16;
 /// With fewer in flight the time is that of a round trip, not what one more costs.
 const ENOUGH_IN_FLIGHT: usize = 8;
-/// The weight of a new measurement.
-const WEIGHT: f64 = 0.125;
-/// For so long a measurement of singles holds while only batches are sent.
+/// So many singles make one measurement.
+const SAMPLE: usize = 8;
+/// For so long a measurement of singles counts, at most twice that.
 const SINGLES_HOLD: Duration = Duration::from_secs(1);
-/// For so long a measurement of batches holds while only singles are sent.
-const BATCHES_HOLD: Duration = Duration::from_secs(30);
+/// For so long a measurement of batches counts, at most twice that.
+const BATCHES_HOLD: Duration = Duration::from_secs(15);
 
-/// The costs, as moving averages.
-#[derive(Debug, Default)]
+/// The costs, each the best of late: a machine that was busy with other things
+/// for a moment says nothing of what is quicker.
+#[derive(Debug)]
 pub(super) struct Pace {
-    single: Option<Measured>,
-    batch: Option<Measured>,
+    single: Best,
+    batch: Best,
+    /// The measurement of singles that is being made: seconds, events in flight, singles.
+    sample: (f64, usize, usize),
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Measured {
-    seconds: f64,
-    at: Instant,
+impl Default for Pace {
+    fn default() -> Self {
+        Self { single: Best::of(SINGLES_HOLD), batch: Best::of(BATCHES_HOLD), sample: (0.0, 0, 0) }
+    }
 }
 
 impl Pace {
     /// A single was stored; so many were in flight, itself among them, when it was sent.
     pub(super) fn single(&mut self, took: Duration, in_flight: usize, now: Instant) {
-        if in_flight >= ENOUGH_IN_FLIGHT {
-            average(&mut self.single, took.as_secs_f64() / in_flight as f64, now);
+        if in_flight < ENOUGH_IN_FLIGHT {
+            return;
+        }
+        let (seconds, events, singles) = &mut self.sample;
+        *seconds += took.as_secs_f64();
+        *events += in_flight;
+        *singles += 1;
+        if *singles == SAMPLE {
+            self.single.note(*seconds / *events as f64, now);
+            self.sample = (0.0, 0, 0);
         }
     }
 
     /// A batch was stored while no other was open.
     pub(super) fn batch(&mut self, took: Duration, now: Instant) {
-        average(&mut self.batch, took.as_secs_f64(), now);
+        self.batch.note(took.as_secs_f64(), now);
     }
 
     /// Whether so many events are stored sooner as one batch than one by one.
     pub(super) fn batch_pays(&self, events: usize, now: Instant) -> bool {
-        let Some(single) = self.single else { return false };
-        events >= FEWEST && single.seconds * events as f64 > self.batch_seconds(now) * MARGIN
+        let Some(single) = self.single.seconds else { return false };
+        events >= FEWEST && single * events as f64 > self.batch_seconds(now) * MARGIN
     }
 
     /// Whether it has been long since singles were measured.
     pub(super) fn singles_unknown(&self, now: Instant) -> bool {
-        self.single.is_none_or(|single| now - single.at > SINGLES_HOLD)
+        self.single.is_old(now)
     }
 
     /// How long those that a batch has just answered may take to come again.
@@ -69,32 +80,74 @@ impl Pace {
     }
 
     fn batch_seconds(&self, now: Instant) -> f64 {
-        match self.batch {
-            Some(batch) if now - batch.at <= BATCHES_HOLD => batch.seconds,
-            _ => USUAL_BATCH.as_secs_f64(),
-        }
+        let known = self.batch.seconds.filter(|_| !self.batch.is_old(now));
+        known.unwrap_or(USUAL_BATCH.as_secs_f64())
     }
 }
 
-fn average(measured: &mut Option<Measured>, seconds: f64, now: Instant) {
-    let seconds = match measured {
-        Some(before) => before.seconds + (seconds - before.seconds) * WEIGHT,
-        None => seconds,
-    };
-    *measured = Some(Measured { seconds, at: now });
+/// The least of the measurements of late.
+#[derive(Debug)]
+struct Best {
+    hold: Duration,
+    /// Of this span and the one before it.
+    seconds: Option<f64>,
+    /// Of this span alone.
+    of_span: f64,
+    span: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Best {
+    fn of(hold: Duration) -> Self {
+        Self { hold, seconds: None, of_span: f64::INFINITY, span: None, last: None }
+    }
+
+    fn note(&mut self, seconds: f64, now: Instant) {
+        let mut before = self.seconds.unwrap_or(f64::INFINITY);
+        if self.is_old(now) {
+            (before, self.of_span, self.span) = (f64::INFINITY, f64::INFINITY, Some(now));
+        } else if self.span.is_none_or(|span| now - span > self.hold) {
+            (before, self.of_span, self.span) = (self.of_span, f64::INFINITY, Some(now));
+        }
+        self.of_span = self.of_span.min(seconds);
+        self.seconds = Some(before.min(seconds));
+        self.last = Some(now);
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now - last > self.hold)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn singles(pace: &mut Pace, cost: Duration, now: Instant) {
+        for _ in 0..SAMPLE {
+            pace.single(cost * 64, 64, now);
+        }
+    }
+
     fn pace(single: Duration, batch: Option<Duration>, now: Instant) -> Pace {
         let mut pace = Pace::default();
-        pace.single(single * 64, 64, now);
+        singles(&mut pace, single, now);
         if let Some(batch) = batch {
             pace.batch(batch, now);
         }
         pace
+    }
+
+    #[test]
+    fn a_stall_does_not_make_singles_look_slow_but_a_slower_disk_does() {
+        let now = Instant::now();
+        let mut pace = pace(Duration::from_micros(15), None, now);
+        singles(&mut pace, Duration::from_millis(5), now + SINGLES_HOLD / 2);
+        assert!(!pace.batch_pays(256, now + SINGLES_HOLD / 2));
+        for tenths in 10..40 {
+            singles(&mut pace, Duration::from_millis(5), now + SINGLES_HOLD * tenths / 10);
+        }
+        assert!(pace.batch_pays(256, now + SINGLES_HOLD * 4));
     }
 
     #[test]
@@ -124,7 +177,9 @@ mod tests {
     fn a_round_trip_alone_says_nothing_of_what_one_more_costs() {
         let now = Instant::now();
         let mut pace = Pace::default();
-        pace.single(Duration::from_millis(100), 1, now);
+        for _ in 0..100 {
+            pace.single(Duration::from_millis(100), 1, now);
+        }
         assert!(!pace.batch_pays(256, now));
         assert!(pace.singles_unknown(now));
     }
