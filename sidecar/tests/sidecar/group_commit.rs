@@ -93,9 +93,9 @@ async fn when_other_services_use_up_the_brokers_batches_all_goes_on_one_by_one()
         headers.insert("Nats-Batch-Id", format!("open-{number}"));
         headers.insert("Nats-Batch-Sequence", "1");
         headers.insert("ce-id", "by another");
-        client.publish_with_headers("events.other.0.T", headers, "".into()).await.unwrap();
+        let first = async_nats::Request::new().headers(headers);
+        client.send_request("events.other.0.T", first).await.unwrap();
     }
-    client.flush().await.unwrap();
     let answers = publish(&world, 6, own).await;
     assert!(batches(&world, "failed").await > 0);
     check(&world, &answers).await;
@@ -109,7 +109,7 @@ async fn a_connection_that_is_lost_in_the_middle_of_batches_loses_and_doubles_no
     world.run().await;
     let cut = tokio::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_millis(70)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
             wire.cut();
         }
     });
