@@ -14,12 +14,12 @@ pub(super) struct Failure {
     pub(super) counted: Published,
     /// How many events it is about.
     pub(super) events: u64,
-    pub(super) problem: Problem,
+    pub(super) problem: Box<Problem>,
 }
 
 impl Failure {
     pub(super) fn new(counted: Published, problem: Problem) -> Self {
-        Self { counted, events: 1, problem }
+        Self { counted, events: 1, problem: Box::new(problem) }
     }
 
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
@@ -50,7 +50,7 @@ impl Failure {
     /// One event of a batch was refused, so all are.
     pub(super) fn of_member(self, index: usize, events: usize) -> Self {
         let problem = self.problem.preceded_by(&format!("event {index} of the batch (from 0): "));
-        Self { events: events as u64, problem, ..self }
+        Self { events: events as u64, ..Self::new(self.counted, problem) }
     }
 
     /// The bus did not store an event.
@@ -65,7 +65,7 @@ impl Failure {
         let outcome = error.outcome();
         let whole = FailedEvent { outcome: Some(outcome), ..FailedEvent::default() };
         let each = events.iter().map(|outgoing| failed(outgoing.event(), outcome));
-        Self { counted, events: events.len() as u64, problem: problem.about(whole).about_each(each) }
+        Self { events: events.len() as u64, ..Self::new(counted, problem.about(whole).about_each(each)) }
     }
 
     /// A part of a batch was stored before.
@@ -81,7 +81,7 @@ impl Failure {
             FailedEvent { sequence: place.map(|stored| stored.sequence), ..failed(outgoing.event(), outcome) }
         });
         let problem = Problem::new(Code::PartlyStored, detail).about_each(each);
-        Self { counted: Published::Partly, events: events.len() as u64, problem }
+        Self { events: events.len() as u64, ..Self::new(Published::Partly, problem) }
     }
 }
 
