@@ -18,6 +18,7 @@ mod lanes;
 mod pull;
 mod rate;
 mod request;
+mod said;
 mod subscription;
 mod verdict;
 

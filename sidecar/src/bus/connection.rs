@@ -19,8 +19,9 @@ use crate::metrics::Metrics;
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// More than a message takes to the broker and back.
 const ROUND_TRIP: Duration = Duration::from_millis(250);
-/// How often the broker is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the broker is asked whether it is still there: a connection to one that
+/// stands still is given up after three times as long, and another server is tried.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Whether the bus is there.
 #[derive(Debug, Clone, Copy)]

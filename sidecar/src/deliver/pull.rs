@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::barrier::Barrier;
 use super::fence::{Fence, Moment};
+use super::said::Said;
 
 /// How long a pull may be overdue before it is taken for lost.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub(super) struct Pull {
     pub(super) shard: Shard,
     pub(super) fence: Fence,
     pub(super) barrier: Barrier,
+    pub(super) said: Said,
     /// Whether this replica is to receive its events.
     pub(super) wanted: bool,
     /// When what is held is given back, as another replica receives now.
@@ -120,6 +122,7 @@ impl Pull {
             shard,
             fence: Fence::new(Moment::now()),
             barrier: if is_pinned(shard) { Barrier::shut(now) } else { Barrier::open() },
+            said: Said::default(),
             wanted: true,
             give_back_at: None,
             vouches: false,
@@ -155,6 +158,7 @@ impl Pull {
     pub(super) fn restart(&mut self, now: Instant) {
         self.open = None;
         self.not_before = now;
+        self.next_sign = now;
     }
 
     /// Another receives from now on. Returns whether this replica did.
@@ -169,7 +173,7 @@ impl Pull {
 
     /// The pull to send now, if any.
     pub(super) fn ask(&mut self, now: Instant, window: Window) -> Option<Ask> {
-        if now < self.not_before || !self.wanted {
+        if now < self.not_before || !self.wanted || !self.said.is_sure() {
             return None;
         }
         let room = window.events.saturating_sub(self.held);
@@ -217,9 +221,10 @@ impl Pull {
     }
 
     /// When the broker is to be asked how much is out: for the barrier, or for a
-    /// sign of life where something is held and no pull brings one.
+    /// sign of life where something is held and no pull brings one, or which durable it is.
     pub(super) fn next_question(&self) -> Option<Instant> {
-        let sign = (!self.wanted && self.held > 0).then_some(self.next_sign);
+        let asks = if self.wanted { self.said.asks() } else { self.held > 0 };
+        let sign = asks.then_some(self.next_sign);
         self.barrier.next_look(self.held).into_iter().chain(sign).min()
     }
 
@@ -279,6 +284,7 @@ impl Pull {
             }
             503 => {
                 self.missing = true;
+                self.said.unsure();
                 self.pause(now, PAUSE);
                 Status::Missing
             }
@@ -292,11 +298,15 @@ impl Pull {
                 Status::Fine
             }
             409 if description.contains("Leadership") || description.contains("Shutdown") => {
+                // What was said while nobody led was heard by nobody.
+                self.said.unsure();
+                self.next_sign = now;
                 self.pause(now, SHORT_PAUSE);
                 Status::Fine
             }
             409 if description.contains("Deleted") => {
                 self.missing = true;
+                self.said.unsure();
                 self.pause(now, PAUSE);
                 Status::Missing
             }

@@ -65,6 +65,8 @@ const ROUTING: usize = 4 << 10;
 const LET_GO: Duration = Duration::from_secs(1);
 /// How often the broker is asked for a sign of life where no pull brings one.
 const SIGN_INTERVAL: Duration = Duration::from_secs(2);
+/// The same while nothing may be pulled before it answers.
+const SHORT_SIGN_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest that the end waits for dead letters to be stored; the bus delivers those events again.
 const LONGEST_BURIAL: Duration = Duration::from_secs(5);
 /// The longest that the end waits for what the broker still sends.
@@ -135,6 +137,8 @@ struct Subscription {
     connects: u64,
     /// Until when burials may hold up the end, once it is to end.
     stopping: Option<Instant>,
+    /// A durable is another one than before: all starts over.
+    is_replaced: bool,
 }
 
 impl Runner {
@@ -143,13 +147,19 @@ impl Runner {
         let terms = self.terms.borrow().clone();
         let name = terms.subscription.name.clone();
         let (board, metrics) = (self.board.clone(), self.metrics.clone());
-        let inbox = self.bus.client().new_inbox();
-        match self.bus.client().subscribe(format!("{inbox}.*.*")).await {
-            Ok(arrivals) => {
-                let arrivals = select_all([arrivals]);
-                Subscription::new(self, terms, inbox).run(arrivals).await;
+        let mut next = Some((self, terms));
+        while let Some((runner, terms)) = next {
+            let inbox = runner.bus.client().new_inbox();
+            match runner.bus.client().subscribe(format!("{inbox}.*.*")).await {
+                Ok(arrivals) => {
+                    let arrivals = select_all([arrivals]);
+                    next = Subscription::new(runner, terms, inbox).run(arrivals).await;
+                }
+                Err(error) => {
+                    tracing::error!(subscription = %name, %error, "cannot receive");
+                    next = None;
+                }
             }
-            Err(error) => tracing::error!(subscription = %name, %error, "cannot receive"),
         }
         board.remove(&name);
         metrics.forget(name.as_str());
@@ -170,6 +180,7 @@ impl Subscription {
             lanes.shut(index);
         }
         entry.set_timeout(subscription.deliver.timeout);
+        entry.in_flight.store(0, Relaxed);
         Self {
             target: Arc::new(target(&terms, &client, &runner.authorization)),
             metrics: runner.metrics.subscription(subscription.name.as_str()),
@@ -190,15 +201,18 @@ impl Subscription {
             work: Work::new(),
             next_marks: now,
             stopping: None,
+            is_replaced: false,
             terms,
         }
     }
 
-    async fn run(mut self, mut arrivals: Arrivals) {
+    /// Returns what the next one needs, when all starts over.
+    async fn run(mut self, mut arrivals: Arrivals) -> Option<(Runner, Terms)> {
         let mut link = self.runner.bus.watch();
         let stop = self.runner.stop.clone();
         self.compile();
         self.assign(Instant::now());
+        self.show_hold();
         loop {
             if !self.leaving.is_empty() {
                 self.leave(&mut arrivals).await;
@@ -230,9 +244,9 @@ impl Subscription {
                         }
                     }
                     // The client is gone.
-                    None => return,
+                    None => return None,
                 },
-                changed = link.changed() => if changed.is_ok() { self.relink() } else { return },
+                changed = link.changed() => if changed.is_ok() { self.relink() } else { return None },
                 () = stop.cancelled(), if self.stopping.is_none() => {
                     self.stopping = Some(Instant::now() + LONGEST_BURIAL);
                     self.assign(Instant::now());
@@ -244,11 +258,19 @@ impl Subscription {
                 }
                 () = sleep_until(wake) => {}
             }
+            if self.is_replaced {
+                tracing::error!(
+                    subscription = %self.terms.subscription.name, held = self.lanes.len(),
+                    "the event store or a durable was replaced: what was held is let go of, and delivery starts over"
+                );
+                return Some((self.runner, self.terms));
+            }
             if !self.fenced() {
                 self.start_anew(&mut arrivals).await;
             }
         }
         self.release(arrivals).await;
+        None
     }
 
     /// When something must be done although nothing happens.
@@ -307,6 +329,9 @@ impl Subscription {
     /// The connection came or went.
     fn relink(&mut self) {
         let link = self.runner.bus.link();
+        for pull in &mut self.pulls {
+            pull.said.unsure();
+        }
         if link.connected && link.connects != self.connects {
             self.connects = link.connects;
             let now = Instant::now();
@@ -358,6 +383,7 @@ impl Subscription {
 
     fn drop_durable(&mut self, index: usize, why: &'static str) {
         let dropped = self.lanes.drop_durable(index).len();
+        self.pulls[index].said.forget();
         self.recount();
         if dropped > 0 {
             tracing::info!(

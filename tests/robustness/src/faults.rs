@@ -106,7 +106,7 @@ impl Mood {
             let fate = Fate::of(delivery.data.as_bytes()).unwrap_or(Fate::Taken);
             match mood.load(Relaxed) {
                 UNAVAILABLE => (503, Duration::ZERO),
-                SLOW => (status_for(fate, before), Duration::from_millis(rand::rng().random_range(50..250))),
+                SLOW => (status_for(fate, before), Duration::from_millis(rand::rng().random_range(100..500))),
                 _ => (status_for(fate, before), Duration::from_millis(rand::rng().random_range(0..8))),
             }
         })

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// How long an event is tried after its publisher was told to stop: then all is well again.
 const LAST_TRIES: Duration = Duration::from_secs(60);
 /// Keys of one publisher.
-const KEYS: u32 = 4;
+const KEYS: u32 = 2;
 
 /// Posts an event once, to the sidecar on this port.
 pub async fn publish(port: u16, id: &str, key: &str, data: &str) -> Answer {

@@ -42,9 +42,9 @@ pub async fn run(sidecar: &Path, scenario: &Scenario) -> Result<Outcome> {
     let world = World::start(sidecar, scenario.servers, moods.len(), behaviour).await?;
     let habits = Habits {
         publishers: 6,
-        pause: Duration::from_millis(200),
-        rejected: 60,
-        exhausted: 200,
+        pause: Duration::from_millis(150),
+        rejected: 80,
+        exhausted: 300,
         failing_once: 15,
         seed: scenario.seed,
     };

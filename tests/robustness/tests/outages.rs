@@ -11,6 +11,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use murmur_mesh::stream::EVENTS;
@@ -119,6 +120,55 @@ async fn a_broker_that_stands_still_is_answered_for_honestly_and_missed_no_longe
         assert!(until_delivered(&world, "after a stop").await < SOON);
     }
     ends_well(&world, traffic).await;
+}
+
+#[tokio::test]
+async fn a_replaced_store_is_delivered_from_its_first_event_whatever_the_sidecar_still_held() {
+    let is_away = Arc::new(AtomicBool::new(false));
+    let seen = is_away.clone();
+    let mut world = World::start(sidecar(), 1, 1, move |_| {
+        let is_away = seen.clone();
+        Arc::new(move |_: &Delivery, _| (if is_away.load(Relaxed) { 503 } else { 204 }, Duration::ZERO))
+    })
+    .await
+    .unwrap();
+    let port = world.pods[0].sidecar.port;
+    is_away.store(true, Relaxed);
+    for number in 1..=5 {
+        assert!(matches!(publish(port, &format!("old-{number}"), "k", "{}").await, Answer::Stored { .. }));
+    }
+    // The probes show that its events are held.
+    until_delivered(&world, "held events of the old store").await;
+
+    world.bed.cluster.servers()[0].kill().await.unwrap();
+    world.bed.cluster.servers()[0].lose_data().unwrap();
+    world.bed.cluster.servers()[0].resume().await.unwrap();
+    world.bed.furnish().await.unwrap();
+    let began = Instant::now();
+    for number in 1..=5 {
+        while !matches!(publish(port, &format!("new-{number}"), "k", "{}").await, Answer::Stored { .. }) {
+            assert!(began.elapsed() < SOON, "publishing does not go on");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    is_away.store(false, Relaxed);
+    let took = |id: &str, name: &str| {
+        let taken = |one: &Delivery| one.id == id && one.subscription == name;
+        world.log.deliveries().iter().any(|one| taken(one) && one.answered.is_some_and(|(_, s)| s == 204))
+    };
+    for name in ["key", "strict", "free"] {
+        for number in 1..=5 {
+            let id = format!("new-{number}");
+            while !took(&id, name) {
+                assert!(
+                    began.elapsed() < PATIENCE,
+                    "{id} never reached {name}: {}",
+                    world.pods[0].sidecar.log()
+                );
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@ use futures::FutureExt;
 use murmur_mesh::subject;
 use tokio::time::Instant;
 
-use super::{RETRY, SIGN_INTERVAL, Subscription};
+use super::{RETRY, SHORT_SIGN_INTERVAL, SIGN_INTERVAL, Subscription};
 use crate::deliver::barrier::{Barrier, Census, Look};
+use crate::deliver::said::Whose;
 
 impl Subscription {
     /// This replica receives the durable's events from now on.
@@ -42,7 +43,7 @@ impl Subscription {
                 continue;
             }
             pull.barrier.asked(now);
-            pull.next_sign = now + SIGN_INTERVAL;
+            pull.next_sign = now + if pull.said.is_sure() { SIGN_INTERVAL } else { SHORT_SIGN_INTERVAL };
             let subject = subject::info_request(&pull.durable);
             let reply = format!("{}.{index}.info", self.inbox);
             let asking = self.runner.bus.client().publish_with_reply(subject, reply, Bytes::new());
@@ -54,6 +55,11 @@ impl Subscription {
 
     /// The broker's answer to that.
     pub(super) fn looked(&mut self, index: usize, answer: &[u8], now: Instant) {
+        match self.pulls[index].said.informed(answer) {
+            Whose::Same(words) => words.into_iter().for_each(|(reply, word)| self.say(reply, word)),
+            Whose::Another => return self.is_replaced = true,
+            Whose::Unknown => {}
+        }
         let Ok(look) = serde_json::from_slice::<Look>(answer) else { return };
         let given_back = self.peers.released(self.pulls[index].durable.as_str()).unwrap_or(0);
         let mut here = Census { held: 0, again: false };

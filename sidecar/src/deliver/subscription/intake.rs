@@ -58,8 +58,7 @@ impl Subscription {
         match message.status {
             None => {
                 let Some(reply) = message.reply.clone() else {
-                    self.informed(&message, moment);
-                    return true;
+                    return self.informed(&message, moment);
                 };
                 let Some(delivered) = Delivered::parse(&reply) else { return true };
                 let index = self.pulls.iter().position(|pull| pull.durable.as_str() == delivered.durable);
@@ -105,14 +104,15 @@ impl Subscription {
     }
 
     /// An answer of the broker about a durable.
-    fn informed(&mut self, message: &Message, moment: Moment) {
+    fn informed(&mut self, message: &Message, moment: Moment) -> bool {
         let index = message.subject.rsplit('.').nth(1).and_then(|token| token.parse::<usize>().ok());
-        if let Some(index) = index.filter(|index| *index < self.pulls.len())
-            && self.pulls[index].fence.holds(moment)
-        {
-            self.pulls[index].fence.heard(moment);
-            self.looked(index, &message.payload, Instant::now());
+        let Some(index) = index.filter(|index| *index < self.pulls.len()) else { return true };
+        if !self.pulls[index].fence.holds(moment) {
+            return false;
         }
+        self.pulls[index].fence.heard(moment);
+        self.looked(index, &message.payload, Instant::now());
+        true
     }
 
     fn admit(&mut self, position: Position, reply: Subject, again: bool, message: Message) {

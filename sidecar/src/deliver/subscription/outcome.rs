@@ -192,8 +192,9 @@ impl Subscription {
     pub(super) fn finish(&mut self, position: Position, word: Bytes) {
         let ours = self.is_ours(position);
         if let Some(held) = self.lanes.finish(position) {
-            self.pulls[position.durable].lets_go(held.message.length);
-            if ours {
+            let pull = &mut self.pulls[position.durable];
+            pull.lets_go(held.message.length);
+            if ours && pull.said.ends((held.reply.clone(), word.clone()), Instant::now()) {
                 self.say(held.reply, word);
             }
         }
