@@ -381,6 +381,11 @@ pub struct Sidecar {
     /// How much the sidecar logs: error, warn, info or debug. Changing it restarts nothing.
     #[serde(default)]
     pub log_level: LogLevel,
+    /// The version (the tag of its image) that the sidecar stays at, whichever the operator has;
+    /// the operator's own if left out. They work one minor version apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))]
+    pub version: Option<String>,
 }
 
 /// How much a sidecar logs.

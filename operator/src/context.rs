@@ -15,7 +15,7 @@ use crate::controllers::Offers;
 use crate::error::Error;
 use crate::mesh;
 use crate::metrics::Metrics;
-use crate::microservice::Scales;
+use crate::microservice::{Scales, Turns};
 use crate::settings::Settings;
 
 /// What all controllers share.
@@ -44,6 +44,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// How many pods services with autoscaling should have.
     pub scales: Scales,
+    /// Which services have been given their turn to upgrade their sidecar.
+    pub turns: Turns,
     /// What each service offered when it was seen last.
     pub offers: Offers,
 }

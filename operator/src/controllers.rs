@@ -83,6 +83,7 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         backoff: Backoff::default(),
         offers: Offers::default(),
         scales: microservice::Scales::default(),
+        turns: microservice::Turns::default(),
         client: client.clone(),
         settings,
         metrics,

@@ -40,6 +40,9 @@ pub struct Flags {
     /// The image of the sidecar.
     #[arg(long, env = "MURMUR_SIDECAR_IMAGE")]
     pub sidecar_image: String,
+    /// How many Microservices have their sidecar upgraded at a time.
+    #[arg(long, env = "MURMUR_SIDECAR_UPGRADES_AT_ONCE", default_value_t = 5)]
+    pub sidecar_upgrades_at_once: usize,
     /// Prefix of the Secret `<name>-trust` and the ConfigMap `<name>-nats-auth`.
     #[arg(long, env = "MURMUR_TRUST_NAME", default_value = "murmur")]
     pub trust_name: String,
@@ -79,6 +82,8 @@ pub struct Settings {
     pub identity: String,
     /// Where NATS listens.
     pub nats_url: String,
+    /// How many Microservices have their sidecar upgraded at a time.
+    pub upgrades_at_once: usize,
     /// Prefix of the trust objects.
     pub trust_name: String,
     /// Whether the operator makes the trust material.
@@ -132,6 +137,9 @@ impl Settings {
             let value = flags.lease_seconds.to_string();
             return Err(mistake("lease-seconds", &value, "give a number from 3 to 3600"));
         }
+        if flags.sidecar_upgrades_at_once == 0 {
+            return Err(mistake("sidecar-upgrades-at-once", "0", "give a number from 1"));
+        }
         if flags.log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err(mistake("log-level", &flags.log_level, "give error, warn, info or debug"));
         }
@@ -156,6 +164,7 @@ impl Settings {
             namespace: flags.namespace,
             identity,
             nats_url: flags.nats_url,
+            upgrades_at_once: flags.sidecar_upgrades_at_once,
             trust_name: flags.trust_name,
             trust_create: flags.trust_create,
             plan,

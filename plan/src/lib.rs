@@ -19,6 +19,7 @@ pub mod permissions;
 pub mod settings;
 pub mod status;
 pub mod subscription;
+pub mod upgrade;
 
 pub use invalid::Invalid;
 pub use object::Object;

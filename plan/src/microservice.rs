@@ -64,6 +64,10 @@ pub struct Input<'a> {
     pub subscriptions: &'a [ValidSubscription],
     /// What its Secret holds.
     pub secrets: &'a BusSecrets,
+    /// The sidecar's image.
+    pub sidecar_image: &'a str,
+    /// The image before, while the sidecar is being upgraded.
+    pub upgraded_from: Option<&'a str>,
     /// What its ConfigMap holds, as [`config`] made it.
     pub config: &'a SidecarConfig,
 }

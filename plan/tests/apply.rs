@@ -44,6 +44,8 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
         service: &service,
         subscriptions: &[],
         secrets: &secrets,
+        sidecar_image: &settings.sidecar_image,
+        upgraded_from: None,
         config: &config,
     };
     microservice::plan(&input).unwrap()

@@ -102,6 +102,10 @@ async fn fields(kind: &Kind) {
     )
     .await;
     kind.takes(json!({"sidecar": {"logLevel": "debug", "resources": {"limits": {"memory": "128Mi"}}}})).await;
+    kind.takes(json!({"sidecar": {"version": "0.1.0"}})).await;
+    for bad in ["", "a b", ":x", &"x".repeat(129)] {
+        kind.refuses(json!({"sidecar": {"version": bad}}), "spec.sidecar.version").await;
+    }
     kind.refuses(json!({"sidecar": {"logLevel": "loud"}}), "Unsupported value: \"loud\"").await;
 }
 

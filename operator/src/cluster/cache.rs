@@ -82,6 +82,12 @@ impl Cache {
         })
     }
 
+    /// All objects of a kind.
+    pub fn all(&self, kind: &ApiResource) -> Vec<Arc<DynamicObject>> {
+        let store = self.kinds.iter().find(|(found, _)| found == kind);
+        store.map_or_else(Vec::new, |(_, store)| store.state())
+    }
+
     /// The pods of a service.
     pub fn pods(&self, namespace: &str, service: &str) -> Vec<Arc<Pod>> {
         self.pods.state_filter(|pod| is_of(pod, namespace, service))

@@ -9,7 +9,9 @@ mod reconcile;
 mod scaling;
 mod secrets;
 mod status;
+mod upgrade;
 mod validate;
 
 pub use reconcile::reconcile;
 pub use scaling::Scales;
+pub use upgrade::Turns;

@@ -6,6 +6,7 @@ use murmur_plan::subscription::ValidSubscription;
 use murmur_plan::{Invalid, Object, Settings};
 
 use super::generation::{Settled, settle};
+use super::upgrade::Sidecar;
 use crate::bus::Published;
 
 /// What should be in the cluster and on the bus.
@@ -35,10 +36,19 @@ pub(super) fn plan(
     subscriptions: &[ValidSubscription],
     neighbours: &Neighbours,
     secrets: &BusSecrets,
+    sidecar: &Sidecar,
     known: Known<'_>,
 ) -> Result<Plan, Invalid> {
     let config = microservice::config(service, subscriptions, neighbours, known.event_store, known.told);
     let Settled { config, publish } = settle(&config, &secrets.user_jwt, known.told, known.published);
-    let objects = microservice::plan(&Input { settings, service, subscriptions, secrets, config: &config })?;
+    let objects = microservice::plan(&Input {
+        settings,
+        service,
+        subscriptions,
+        secrets,
+        sidecar_image: &sidecar.image,
+        upgraded_from: sidecar.upgraded_from.as_deref(),
+        config: &config,
+    })?;
     Ok(Plan { objects, generation: config.generation, publish })
 }

@@ -11,7 +11,7 @@ use murmur_mesh::config::SidecarConfig;
 
 use super::plan::Known;
 use super::status::Findings;
-use super::{apply, bus, dereference, plan, scaling, secrets, status, validate};
+use super::{apply, bus, dereference, plan, scaling, secrets, status, upgrade, validate};
 use crate::cluster::Written;
 use crate::context::Context;
 use crate::error::Error;
@@ -67,13 +67,18 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     let bus = bus::look(&mesh, &service.name).await;
     findings.again = scaling::scale(context, &mesh, &subscriptions, &mut service);
     findings.service = Some(service.clone());
+    let sidecar = upgrade::sidecar(context, &service);
+    if let Some((problem, again)) = &sidecar.waits {
+        findings.upgrade = Some(problem.clone());
+        findings.again = Some(findings.again.map_or(*again, |other| other.min(*again)));
+    }
     let placed = bus::placed(&mesh, &subscriptions, there.config.as_ref());
     let secrets = secrets::secrets(&service, &placed, &neighbours, &mesh.account, there.secret.as_deref())?;
     let plan = |told: Option<&SidecarConfig>| {
         let subscriptions = bus::placed(&mesh, &subscriptions, told);
         let known =
             Known { event_store: bus.event_store.clone(), told, published: bus.published.as_ref().ok() };
-        plan::plan(&context.settings.plan, &service, &subscriptions, &neighbours, &secrets, known)
+        plan::plan(&context.settings.plan, &service, &subscriptions, &neighbours, &secrets, &sidecar, known)
     };
     let mut planned = plan(there.config.as_ref())?;
     if there.config.as_ref().map(|told| told.generation) != Some(planned.generation) {

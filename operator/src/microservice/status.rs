@@ -34,6 +34,8 @@ pub(super) struct Findings {
     pub(super) bus: Option<Problem>,
     /// When to look again although nothing has changed, for its number of pods.
     pub(super) again: Option<Duration>,
+    /// Why it keeps an older sidecar for now.
+    pub(super) upgrade: Option<Problem>,
     /// The version that its sidecars report.
     pub(super) sidecar_version: Option<String>,
 }
@@ -68,6 +70,7 @@ fn status(resource: &Microservice, context: &Context, findings: &Findings) -> Mi
         pods: &pods,
         blocked: findings.blocked.clone(),
         bus: findings.bus.clone(),
+        upgrade: findings.upgrade.clone(),
         sidecar_version: findings.sidecar_version.clone(),
     };
     of(service, previous, &observed, now)

@@ -16,4 +16,5 @@ mod status;
 mod steady;
 mod subscriptions;
 mod talks;
+mod upgrade;
 mod world;

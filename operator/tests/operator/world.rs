@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// The operator's own namespace.
 pub const SYSTEM: &str = "murmur-system";
 
+const SIDECAR_IMAGE: &str = "murmur/sidecar:dev";
+
 /// What the tests share. Everything ends when it is dropped.
 pub struct World {
     pub client: Client,
@@ -159,11 +161,23 @@ impl World {
 
     /// Starts an operator beside the shared one.
     pub async fn start_operator(&self, lease: &str) -> anyhow::Result<Operator> {
+        self.start_operator_with(lease, SIDECAR_IMAGE, &[]).await
+    }
+
+    /// The same with another sidecar and more flags.
+    pub async fn start_operator_with(
+        &self,
+        lease: &str,
+        image: &str,
+        more: &[&str],
+    ) -> anyhow::Result<Operator> {
         let port = free_port()?;
         let log = std::fs::File::options().create(true).append(true).open(log_file())?;
         let child = Command::new(env!("CARGO_BIN_EXE_murmur-operator"))
             .env("KUBECONFIG", self.kubeconfig.path())
             .args(flags(&self.nats_url))
+            .args(["--sidecar-image", image])
+            .args(more)
             .args(["--lease-name", lease, "--lease-seconds", "3", "--identity", &format!("operator-{port}")])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--log-level", "info,murmur_operator=debug"])
             .stdout(Stdio::from(log.try_clone()?))
@@ -461,12 +475,13 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-fn flags(nats_url: &str) -> [String; 6] {
-    ["--namespace", SYSTEM, "--nats-url", nats_url, "--sidecar-image", "murmur/sidecar:dev"]
-        .map(str::to_owned)
+fn flags(nats_url: &str) -> [String; 4] {
+    ["--namespace", SYSTEM, "--nats-url", nats_url].map(str::to_owned)
 }
 
 fn settings(nats_url: &str) -> anyhow::Result<Settings> {
-    let flags = Flags::try_parse_from(std::iter::once("test".to_owned()).chain(flags(nats_url)))?;
+    let flags = Flags::try_parse_from(
+        ["test", "--sidecar-image", SIDECAR_IMAGE].map(str::to_owned).into_iter().chain(flags(nats_url)),
+    )?;
     Ok(Settings::parse(flags)?)
 }

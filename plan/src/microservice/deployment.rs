@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Input, ValidMicroservice, metadata, object, pod};
 use crate::invalid::Invalid;
 use crate::object::Object;
+use crate::upgrade::UPGRADED_FROM;
 use crate::{labels, overrides};
 
 /// Old ReplicaSets that are kept for `kubectl rollout undo`.
@@ -32,6 +33,9 @@ pub(super) fn deployment(input: &Input<'_>) -> Result<Object, Invalid> {
         status: None,
     })?;
     planned.value["spec"]["template"] = merged;
+    if let Some(from) = input.upgraded_from {
+        planned.value["metadata"]["annotations"][UPGRADED_FROM] = from.into();
+    }
     Ok(planned)
 }
 

@@ -27,7 +27,7 @@ pub(super) fn container(input: &Input<'_>) -> Container {
     }
     Container {
         name: SIDECAR_CONTAINER.to_owned(),
-        image: Some(input.settings.sidecar_image.clone()),
+        image: Some(input.sidecar_image.to_owned()),
         args: Some(vec!["run".to_owned()]),
         restart_policy: Some("Always".to_owned()),
         env: Some(environment(service, &input.settings.bus_url)),

@@ -33,7 +33,15 @@ sidecar: {logLevel: debug, resources: {limits: {memory: 128Mi}}}
 
 fn objects(service: &ValidMicroservice, subscriptions: &[ValidSubscription]) -> Result<Vec<Object>, Invalid> {
     let config = config(service, subscriptions, &Neighbours::default(), None, None);
-    plan(&Input { settings: &settings(), service, subscriptions, secrets: &secrets(), config: &config })
+    plan(&Input {
+        settings: &settings(),
+        service,
+        subscriptions,
+        secrets: &secrets(),
+        sidecar_image: "murmur/sidecar:dev",
+        upgraded_from: None,
+        config: &config,
+    })
 }
 
 /// All objects as YAML.

@@ -80,6 +80,8 @@ pub struct ValidMicroservice {
     pub allow_from: Vec<NetworkPolicyPeer>,
     /// Resources of the sidecar's container.
     pub sidecar_resources: ResourceRequirements,
+    /// The version that the sidecar is pinned to.
+    pub sidecar_version: Option<String>,
     /// What the sidecar logs.
     pub log_level: LogLevel,
 }
@@ -154,6 +156,7 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         calls: talks::calls(spec)?,
         allow_from: spec.allow_from.clone(),
         sidecar_resources: resources("spec.sidecar.resources", &sidecar_resources)?,
+        sidecar_version: sidecar.version.clone(),
         log_level: match sidecar.log_level {
             crd::LogLevel::Error => LogLevel::Error,
             crd::LogLevel::Warn => LogLevel::Warn,

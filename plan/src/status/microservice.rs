@@ -23,6 +23,8 @@ pub struct Observed<'a> {
     pub blocked: Option<Problem>,
     /// Why its place on the bus is not there; `None`: it is, and this was seen.
     pub bus: Option<Problem>,
+    /// Why it keeps an older sidecar for now.
+    pub upgrade: Option<Problem>,
     /// The version of the sidecar that its pods are made with.
     pub sidecar_version: Option<String>,
 }
@@ -144,10 +146,15 @@ fn progressing(observed: &Observed<'_>, rollout: Rollout) -> Finding {
     if let Some(problem) = &observed.blocked {
         return Finding::new(PROGRESSING, false, problem.reason.clone(), problem.message.clone());
     }
-    match rollout {
-        Rollout::Complete => Finding::new(PROGRESSING, false, "Complete", "the pods are what they should be"),
-        Rollout::Under(message) => Finding::new(PROGRESSING, true, "RollingOut", message),
-        Rollout::Stuck(message) => Finding::new(PROGRESSING, false, "ProgressDeadlineExceeded", message),
+    match (rollout, &observed.upgrade) {
+        (Rollout::Complete, Some(upgrade)) => {
+            Finding::new(PROGRESSING, false, upgrade.reason.clone(), upgrade.message.clone())
+        }
+        (Rollout::Complete, None) => {
+            Finding::new(PROGRESSING, false, "Complete", "the pods are what they should be")
+        }
+        (Rollout::Under(message), _) => Finding::new(PROGRESSING, true, "RollingOut", message),
+        (Rollout::Stuck(message), _) => Finding::new(PROGRESSING, false, "ProgressDeadlineExceeded", message),
     }
 }
 

@@ -1,0 +1,153 @@
+//! The rolling upgrade of sidecars: a few services at a time, each ready again
+//! before the next, and none more once one has failed.
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+use crate::microservice::SIDECAR_CONTAINER;
+use crate::status::conditions::PROGRESSING;
+
+/// The annotation of a Deployment whose sidecar is being upgraded: the image before.
+pub const UPGRADED_FROM: &str = "murmur.dev/sidecar-upgraded-from";
+
+/// What a Deployment says about its sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The sidecar's image.
+    pub image: String,
+    /// The image before, while it is being upgraded.
+    pub upgraded_from: Option<String>,
+    /// All of its pods are there and ready.
+    pub complete: bool,
+    /// They do not become so.
+    pub stuck: bool,
+}
+
+impl Seen {
+    /// Reads a Deployment; `None` if it has no sidecar.
+    pub fn of(deployment: &Deployment) -> Option<Self> {
+        let spec = deployment.spec.as_ref()?;
+        let containers = spec.template.spec.as_ref()?.init_containers.iter().flatten();
+        let image = containers.filter(|it| it.name == SIDECAR_CONTAINER).find_map(|it| it.image.clone())?;
+        let status = deployment.status.clone().unwrap_or_default();
+        let wanted = spec.replicas.unwrap_or(1);
+        let all = [status.replicas, status.updated_replicas, status.available_replicas];
+        let looked = status.observed_generation >= deployment.metadata.generation;
+        let stuck = status.conditions.iter().flatten().any(|condition| {
+            condition.type_ == PROGRESSING
+                && condition.status == "False"
+                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+        });
+        let annotations = deployment.metadata.annotations.as_ref();
+        Some(Self {
+            image,
+            upgraded_from: annotations.and_then(|all| all.get(UPGRADED_FROM).cloned()),
+            complete: looked && all.iter().all(|count| count.unwrap_or(0) == wanted),
+            stuck: looked && stuck,
+        })
+    }
+}
+
+/// What a service may do about its sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Nothing: it has it, or takes it without further ado.
+    Take,
+    /// It takes it now, or has and is not ready yet: from this image.
+    Under(String),
+    /// It keeps this image until it is its turn.
+    Wait(String),
+    /// It keeps this image: the named service did not become ready with the new one.
+    Stopped(String, String),
+}
+
+/// What a service does whose Deployment is `own`, when the sidecar should have
+/// the image `wanted`. `pinned`: its user chose the image. `others` are the
+/// Deployments that are being upgraded, by name; `at_once` may be.
+pub fn decide(
+    own: Option<&Seen>,
+    wanted: &str,
+    pinned: bool,
+    others: &[(String, Seen)],
+    at_once: usize,
+) -> Upgrade {
+    let Some(own) = own else { return Upgrade::Take };
+    if own.image == wanted {
+        return match &own.upgraded_from {
+            Some(from) if !own.complete && !pinned => Upgrade::Under(from.clone()),
+            _ => Upgrade::Take,
+        };
+    }
+    // One that is not whole anyway has nothing to lose, and would prove nothing.
+    if pinned || !own.complete {
+        return Upgrade::Take;
+    }
+    if let Some((name, _)) = others.iter().find(|(_, seen)| seen.stuck) {
+        return Upgrade::Stopped(own.image.clone(), name.clone());
+    }
+    if others.len() < at_once { Upgrade::Under(own.image.clone()) } else { Upgrade::Wait(own.image.clone()) }
+}
+
+/// An image in another version: its tag, or digest, replaced.
+pub fn in_version(image: &str, version: &str) -> String {
+    let image = image.split('@').next().unwrap_or_default();
+    let name = image.rfind('/').map_or(0, |slash| slash + 1);
+    let end = image[name..].find(':').map_or(image.len(), |colon| name + colon);
+    format!("{}:{version}", &image[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(image: &str, complete: bool) -> Seen {
+        Seen { image: image.into(), upgraded_from: None, complete, stuck: false }
+    }
+
+    fn under(stuck: bool) -> (String, Seen) {
+        ("shop/other".into(), Seen { upgraded_from: Some("1".into()), stuck, ..seen("2", false) })
+    }
+
+    #[test]
+    fn so_many_services_are_upgraded_at_once_and_the_rest_wait() {
+        let old = seen("1", true);
+        assert_eq!(decide(Some(&old), "2", false, &[], 2), Upgrade::Under("1".into()));
+        assert_eq!(decide(Some(&old), "2", false, &[under(false)], 2), Upgrade::Under("1".into()));
+        let two = [under(false), under(false)];
+        assert_eq!(decide(Some(&old), "2", false, &two, 2), Upgrade::Wait("1".into()));
+    }
+
+    #[test]
+    fn it_stops_at_the_first_that_fails() {
+        let stopped = Upgrade::Stopped("1".into(), "shop/other".into());
+        assert_eq!(decide(Some(&seen("1", true)), "2", false, &[under(true)], 5), stopped);
+    }
+
+    #[test]
+    fn who_is_new_broken_or_pinned_does_not_wait() {
+        let others = [under(true)];
+        assert_eq!(decide(None, "2", false, &others, 1), Upgrade::Take);
+        assert_eq!(decide(Some(&seen("1", false)), "2", false, &others, 1), Upgrade::Take);
+        assert_eq!(decide(Some(&seen("1", true)), "2", true, &others, 1), Upgrade::Take);
+        assert_eq!(decide(Some(&seen("2", true)), "2", false, &others, 1), Upgrade::Take);
+    }
+
+    #[test]
+    fn an_upgrade_is_under_way_until_all_pods_are_ready() {
+        let mut own = Seen { upgraded_from: Some("1".into()), ..seen("2", false) };
+        assert_eq!(decide(Some(&own), "2", false, &[], 1), Upgrade::Under("1".into()));
+        own.complete = true;
+        assert_eq!(decide(Some(&own), "2", false, &[], 1), Upgrade::Take);
+    }
+
+    #[test]
+    fn a_version_takes_the_place_of_a_tag_or_a_digest() {
+        for (image, expected) in [
+            ("murmur/sidecar:dev", "murmur/sidecar:1"),
+            ("murmur/sidecar", "murmur/sidecar:1"),
+            ("example:5000/murmur/sidecar", "example:5000/murmur/sidecar:1"),
+            ("murmur/sidecar:dev@sha256:00", "murmur/sidecar:1"),
+        ] {
+            assert_eq!(in_version(image, "1"), expected);
+        }
+    }
+}
