@@ -29,7 +29,7 @@ pub struct Delivery {
     pub sequence: u64,
     /// Which attempt this was, from 1.
     pub attempt: u32,
-    /// The replay that it belongs to, if any.
+    /// The replay that it belongs to, or `false`.
     pub replay: String,
     /// The pod that got it.
     pub pod: String,
