@@ -144,6 +144,24 @@ pub struct Tail {
 /// Verbs on the event store.
 #[derive(Debug, Subcommand)]
 pub enum Mesh {
+    /// Saves events, dead letters and the positions of all subscriptions in a folder
+    Backup {
+        /// The folder; the backup becomes a folder of its own in it
+        #[arg(long)]
+        to: PathBuf,
+        /// Delete the oldest backups of the mesh there, so that this many are left
+        #[arg(long)]
+        keep: Option<usize>,
+    },
+    /// Puts a backup in the place of the event store
+    Restore {
+        /// The backup: a folder that `backup` made
+        #[arg(long)]
+        from: PathBuf,
+        /// The event store is to go, with the events that it holds
+        #[arg(long)]
+        replace: bool,
+    },
     /// Erases all events of a key from the event store, for good
     Erase {
         /// The key: the events' partitionkey, else their id

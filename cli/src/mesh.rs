@@ -1,6 +1,9 @@
 //! The event store as a whole.
 
+mod backup;
 mod erase;
+mod manifest;
+mod restore;
 
 use anyhow::Result;
 use murmur_mesh::people::Person;
@@ -12,6 +15,14 @@ use crate::reach;
 /// Does what is asked.
 pub async fn run(common: &Common, verb: Mesh) -> Result<()> {
     match verb {
+        Mesh::Backup { to, keep } => {
+            let bus = reach::bus(common, Person::Viewer).await?;
+            backup::backup(&bus, common.output, &to, keep).await
+        }
+        Mesh::Restore { from, replace } => {
+            let bus = reach::bus(common, Person::Admin).await?;
+            restore::restore(&bus, common.output, &from, replace).await
+        }
         Mesh::Erase { key, service, yes } => {
             if !yes {
                 return Err(mistake("erased events cannot be had back: add --yes if that is meant"));

@@ -102,8 +102,9 @@ pub struct MeshStatus {
     /// The event store as it was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_store: Option<EventStoreStatus>,
-    /// Ready: the event store is there and as it should be. EventStoreReplaced: it is another one
-    /// than before, and the events before are gone; until spec is changed next.
+    /// Ready: the event store is there and as it should be. HasRoom: it uses less than 80 % of its
+    /// maxBytes. EventStoreReplaced: it is another one than before, and the events before are gone;
+    /// until spec is changed next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,

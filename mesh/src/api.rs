@@ -58,10 +58,10 @@ pub fn consumer_reset(stream: &str, consumer: &str) -> String {
 
 /// Where the pieces of a stream's snapshot are acknowledged, which keeps them coming.
 pub fn snapshot_ack(stream: &str) -> String {
-    format!("$JS.SNAPSHOT.ACK.{stream}.*")
+    format!("$JS.SNAPSHOT.ACK.{stream}.>")
 }
 
 /// Where the pieces of a snapshot are sent that a stream is restored from.
 pub fn snapshot_restore(stream: &str) -> String {
-    format!("$JS.SNAPSHOT.RESTORE.{stream}.*")
+    format!("$JS.SNAPSHOT.RESTORE.{stream}.>")
 }

@@ -13,7 +13,3 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 pub const HOLDS: Duration = Duration::from_secs(15);
 /// The word that the restore has ended.
 pub const DONE: &[u8] = b"done";
-
-/// Key of a stream's metadata: which restore it came from. A restored stream
-/// keeps the creation time of the one that was backed up, yet is another one.
-pub const RESTORED: &str = "murmur.dev/restored";

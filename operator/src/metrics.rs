@@ -1,5 +1,7 @@
 //! What the operator counts, each number where it happens, in Prometheus' text format.
 
+mod event_store;
+
 use std::fmt::Write;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -8,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use self::event_store::EventStores;
 
 /// A kind of object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +57,8 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Meshes that are served.
     pub meshes: Gauge,
+    /// Their event stores.
+    pub event_store: EventStores,
 }
 
 impl Metrics {
@@ -67,6 +73,7 @@ impl Metrics {
             configurations: Counter::default(),
             leader: Gauge::default(),
             meshes: Gauge::default(),
+            event_store: EventStores::default(),
         };
         let mut registry = Registry::with_prefix("murmur_operator");
         let m = metrics.clone();
@@ -82,6 +89,7 @@ impl Metrics {
         );
         registry.register("leader", "1 while this replica acts, 0 while it stands by", m.leader);
         registry.register("meshes", "Meshes that are served", m.meshes);
+        metrics.event_store.register(&mut registry);
         (metrics, registry)
     }
 

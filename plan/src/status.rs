@@ -3,6 +3,7 @@
 pub mod conditions;
 pub mod event_store;
 pub mod microservice;
+pub mod room;
 pub mod subscription;
 
 pub use conditions::{Finding, State, merge};

@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod backup;
 mod dead_letters;
 mod erase;
 mod looking;

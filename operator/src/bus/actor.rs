@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Subscriber};
 use futures::StreamExt;
 use murmur_mesh::config::StreamIdentity;
-use murmur_mesh::{stream, subject};
+use murmur_mesh::{restoring, stream, subject};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -18,7 +18,9 @@ use super::consumers;
 use super::dead_letters;
 use super::error::BusError;
 use super::mesh::{Mesh, MeshState, Ready};
-use super::streams::ensure_stream;
+use super::stand_by::{being_restored, stand_by};
+use super::store::StoreWatch;
+use super::streams::{ensure_stream, is_there};
 use super::sweep::Sweep;
 use super::system::SystemConnection;
 use crate::trust::{Account, account_claims};
@@ -39,6 +41,7 @@ pub(super) struct Actor {
     system: Arc<SystemConnection>,
     changes: Changes,
     sweep: Sweep,
+    store: StoreWatch,
     client: Option<Client>,
 }
 
@@ -52,10 +55,11 @@ impl Actor {
         system: Arc<SystemConnection>,
         changes: Changes,
         sweep: Sweep,
+        store: StoreWatch,
     ) -> Self {
         let (state, receiver) = watch::channel(MeshState::Starting);
         let mesh = Arc::new(Mesh::new(name, account, streams, receiver));
-        Self { mesh, state, url, system, changes, sweep, client: None }
+        Self { mesh, state, url, system, changes, sweep, store, client: None }
     }
 
     pub(super) fn mesh(&self) -> Arc<Mesh> {
@@ -95,7 +99,7 @@ impl Actor {
     }
 
     async fn session(&mut self) -> Result<std::convert::Infallible, BusError> {
-        self.ensure_account().await?;
+        let new = self.ensure_account().await?;
         let client = match &self.client {
             Some(client) => client.clone(),
             None => {
@@ -108,9 +112,17 @@ impl Actor {
                 self.client.insert(connect(&self.url, &name, &user).await?).clone()
             }
         };
+        let mut words = subscribe(&client, restoring::SUBJECT).await?;
+        // Missing although the account is not new: they may be on their way back from a backup.
+        if !new
+            && !is_there(&client, stream::EVENTS).await?
+            && let Some(word) = being_restored(&mut words).await
+        {
+            self.make_way(&client, &mut words, word).await;
+        }
         let mut streams = self.mesh.planned_streams();
         let ready = self.ensure_streams(&client).await?;
-        let mut reports = subscribe(&client).await?;
+        let mut reports = subscribe(&client, subject::ALL_REPORTS).await?;
         self.mesh.observed().reports.listen(Instant::now());
         self.poll(&client).await?;
         // Only now: whoever looks finds the durables that are there.
@@ -132,7 +144,15 @@ impl Actor {
                 Ok(()) = streams.changed() => self.settle(&client).await?,
                 message = reports.next() => match message {
                     Some(message) => self.take_report(&message),
-                    None => reports = subscribe(&client).await?,
+                    None => reports = subscribe(&client, subject::ALL_REPORTS).await?,
+                },
+                word = words.next() => match word {
+                    Some(word) if word.payload == restoring::DONE => {}
+                    Some(word) => {
+                        self.make_way(&client, &mut words, word).await;
+                        self.settle(&client).await?;
+                    }
+                    None => words = subscribe(&client, restoring::SUBJECT).await?,
                 },
             }
         }
@@ -140,7 +160,7 @@ impl Actor {
 
     /// Puts the streams right. Of another event store than before the durables
     /// are read first: whoever looks must not take its for none.
-    async fn settle(&self, client: &Client) -> Result<(), BusError> {
+    async fn settle(&mut self, client: &Client) -> Result<(), BusError> {
         let ready = self.ensure_streams(client).await?;
         let unread = self.mesh.observed().consumers.is_none();
         if unread {
@@ -150,9 +170,17 @@ impl Actor {
         Ok(())
     }
 
-    async fn ensure_account(&self) -> Result<(), BusError> {
-        self.system.ensure_account(&account_claims(&self.mesh.name, &self.mesh.account)).await?;
-        Ok(())
+    /// Whether the broker did not hold it before.
+    async fn ensure_account(&self) -> Result<bool, BusError> {
+        self.system.ensure_account(&account_claims(&self.mesh.name, &self.mesh.account)).await
+    }
+
+    /// Keeps hands off the streams until a restore has ended.
+    async fn make_way(&self, client: &Client, words: &mut Subscriber, word: async_nats::Message) {
+        tracing::info!(mesh = self.mesh.name, "the event store is being restored; making way");
+        self.enter(MeshState::Away("the event store is being restored from a backup".to_owned()));
+        stand_by(client, words, word).await;
+        tracing::info!(mesh = self.mesh.name, "the restore has ended; taking over");
     }
 
     async fn ensure_streams(&self, client: &Client) -> Result<MeshState, BusError> {
@@ -178,9 +206,14 @@ impl Actor {
         Ok(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, refused })))
     }
 
-    async fn poll(&self, client: &Client) -> Result<(), BusError> {
+    async fn poll(&mut self, client: &Client) -> Result<(), BusError> {
         let known = self.mesh.observed().dead_letter_mark();
         let counted = dead_letters::count(client, known).await?;
+        let (figures, nearly_full) = self.store.look(client).await?;
+        let before = self.mesh.observed().event_store.replace((figures, nearly_full));
+        if before.is_none_or(|(_, was)| was != nearly_full) {
+            self.changes.send(Changed::Mesh(self.mesh.name.clone()));
+        }
         let news = {
             let _alone = self.mesh.changing().await;
             let consumers = consumers::list(client).await?;
@@ -200,9 +233,9 @@ impl Actor {
     }
 }
 
-async fn subscribe(client: &Client) -> Result<Subscriber, BusError> {
-    client.subscribe(subject::ALL_REPORTS).await.map_err(|error| BusError::Request {
-        subject: subject::ALL_REPORTS.to_owned(),
-        cause: error.to_string(),
-    })
+async fn subscribe(client: &Client, subject: &'static str) -> Result<Subscriber, BusError> {
+    client
+        .subscribe(subject)
+        .await
+        .map_err(|error| BusError::Request { subject: subject.to_owned(), cause: error.to_string() })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use murmur_mesh::config::StreamIdentity;
+use murmur_plan::status::room::Figures;
 use murmur_plan::subscription::{Found, Runs, ValidSubscription};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -48,6 +49,8 @@ pub struct Observed {
     pub consumers: Option<Consumers>,
     /// Dead letters by (service, subscription), and the stream's mark when they were counted.
     dead_letters: Option<((u64, u64), dead_letters::Counts)>,
+    /// The event store, and whether it is nearly full; `None` before the first look.
+    pub event_store: Option<(Figures, bool)>,
     /// What sidecars report.
     pub reports: Reports,
 }

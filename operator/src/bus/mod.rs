@@ -18,6 +18,8 @@ mod registry;
 mod reports;
 mod request;
 mod service_config;
+mod stand_by;
+mod store;
 mod streams;
 mod sweep;
 mod system;

@@ -13,6 +13,7 @@ use super::actor::Actor;
 use super::changes::Changes;
 use super::error::BusError;
 use super::mesh::Mesh;
+use super::store::StoreWatch;
 use super::sweep::Sweep;
 use super::system::SystemConnection;
 use crate::people::Keeper;
@@ -123,6 +124,7 @@ impl Meshes {
             self.system.clone(),
             self.changes.clone(),
             self.sweep.clone(),
+            StoreWatch::new(name.to_owned(), self.people.metrics.clone(), self.people.events.clone()),
         );
         let mesh = actor.mesh();
         let tasks = [tokio::spawn(actor.run()), tokio::spawn(self.people.clone().keep(mesh.clone()))];

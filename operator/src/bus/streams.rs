@@ -86,6 +86,15 @@ fn read(name: &str, info: &Value) -> Result<Stream, BusError> {
     Ok(Stream { created: created.to_owned(), refused: None })
 }
 
+/// Whether a stream is there.
+pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, BusError> {
+    match jetstream(client, &format!("STREAM.INFO.{name}"), &Value::Null).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_refused_with(code::STREAM_NOT_FOUND) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The last sequence of a stream, read now.
 ///
 /// # Errors

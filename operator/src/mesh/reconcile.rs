@@ -10,7 +10,7 @@ use murmur_crds::mesh::EventStoreStatus;
 use murmur_crds::{Mesh, MeshStatus};
 use murmur_plan::status::conditions::READY;
 use murmur_plan::status::event_store::replaced;
-use murmur_plan::status::{Finding, merge};
+use murmur_plan::status::{Finding, merge, room};
 use serde_json::json;
 
 use crate::context::Context;
@@ -36,11 +36,18 @@ pub async fn reconcile(resource: Arc<Mesh>, context: Arc<Context>) -> Result<Act
             Finding::new(READY, false, problem.reason, problem.message)
         }
     };
+    let room = match context.mesh(&resource.namespace().unwrap_or_default()).await {
+        Ok(mesh) => {
+            let seen = mesh.observed().event_store;
+            room::finding(seen.as_ref().map(|(figures, _)| figures), seen.is_some_and(|(_, full)| full))
+        }
+        Err(_) => room::finding(None, false),
+    };
     let generation = resource.metadata.generation.unwrap_or_default();
     let known = resource.status.clone().unwrap_or_default();
     let before = known.event_store.as_ref().and_then(|store| store.created.clone());
     let replaced = replaced(&known.conditions, before.as_deref(), store.as_deref(), generation);
-    let findings = [Some(finding), replaced].into_iter().flatten();
+    let findings = [Some(finding), Some(room), replaced].into_iter().flatten();
     let status = MeshStatus {
         observed_generation: Some(generation),
         event_store: store.map(|created| EventStoreStatus { created: Some(created) }).or(known.event_store),

@@ -11,6 +11,7 @@ mod failure;
 mod objects;
 mod people;
 mod replay;
+mod room;
 mod scaling;
 mod status;
 mod steady;

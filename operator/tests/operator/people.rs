@@ -124,3 +124,28 @@ fn credentials_that_end_soon_are_renewed() {
         Ok(())
     });
 }
+
+#[test]
+fn while_an_administrator_restores_the_streams_they_are_not_made_anew() {
+    test("making way for a restore", |world| async move {
+        let ns = world.namespace("restored").await?;
+        world.microservice(&ns, "users", json!({})).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        let admin = connect(&world, &ns, Person::Admin).await?;
+        admin.request("mesh.restoring", "".into()).await?;
+        let (_, message) = world.condition(&ns, "users", "BusReady", "False").await?;
+        assert!(message.contains("restored from a backup"), "{message}");
+        assert_eq!(ask(&admin, "$JS.API.STREAM.DELETE.EVENTS", Value::Null).await?["success"], true);
+        // Longer than the operator otherwise takes to notice and make it anew.
+        for _ in 0..8 {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            admin.publish("mesh.restoring", "".into()).await?;
+            let info = ask(&admin, "$JS.API.STREAM.INFO.EVENTS", Value::Null).await?;
+            assert_eq!(info["error"]["err_code"], 10059, "{info}");
+        }
+        admin.publish("mesh.restoring", "done".into()).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        assert!(ask(&admin, "$JS.API.STREAM.INFO.EVENTS", Value::Null).await?["state"].is_object());
+        Ok(())
+    });
+}

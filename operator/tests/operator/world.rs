@@ -334,6 +334,13 @@ impl World {
         Ok((text("reason"), text("message")))
     }
 
+    /// What the shared operator counts.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let operator = self.operator.lock().await;
+        let operator = operator.as_ref().ok_or_else(|| anyhow::anyhow!("no operator runs"))?;
+        Ok(operator.get("/metrics").await?.1)
+    }
+
     /// A connection with all rights in a mesh.
     pub async fn administrator(&self, namespace: &str) -> anyhow::Result<async_nats::Client> {
         let account = self.account(namespace).await?;

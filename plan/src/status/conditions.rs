@@ -11,6 +11,8 @@ pub const DATABASE_READY: &str = "DatabaseReady";
 pub const BUS_READY: &str = "BusReady";
 /// Pods are being rolled out.
 pub const PROGRESSING: &str = "Progressing";
+/// A mesh's event store has room.
+pub const HAS_ROOM: &str = "HasRoom";
 /// A subscription has no event waiting.
 pub const CAUGHT_UP: &str = "CaughtUp";
 /// A subscription's events reach the service.
