@@ -33,6 +33,20 @@ const CHECK: Duration = Duration::from_secs(60);
 const RETRY: [Duration; 4] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
+/// What a mesh's task works with.
+pub(super) struct With {
+    /// Where NATS listens.
+    pub(super) url: String,
+    /// The connection that pushes accounts.
+    pub(super) system: Arc<SystemConnection>,
+    /// Where news go.
+    pub(super) changes: Changes,
+    /// Removes what nobody owns.
+    pub(super) sweep: Sweep,
+    /// Watches the event store.
+    pub(super) store: StoreWatch,
+}
+
 /// The task behind a [`Mesh`].
 pub(super) struct Actor {
     mesh: Arc<Mesh>,
@@ -47,16 +61,8 @@ pub(super) struct Actor {
 
 impl Actor {
     /// A mesh and its task, not yet started.
-    pub(super) fn new(
-        name: String,
-        account: Account,
-        streams: Vec<Value>,
-        url: String,
-        system: Arc<SystemConnection>,
-        changes: Changes,
-        sweep: Sweep,
-        store: StoreWatch,
-    ) -> Self {
+    pub(super) fn new(name: String, account: Account, streams: Vec<Value>, with: With) -> Self {
+        let With { url, system, changes, sweep, store } = with;
         let (state, receiver) = watch::channel(MeshState::Starting);
         let mesh = Arc::new(Mesh::new(name, account, streams, receiver));
         Self { mesh, state, url, system, changes, sweep, store, client: None }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::actor::Actor;
+use super::actor::{Actor, With};
 use super::changes::Changes;
 use super::error::BusError;
 use super::mesh::Mesh;
@@ -116,16 +116,15 @@ impl Meshes {
         if entries.len() >= LIMIT {
             return Err(BusError::TooManyMeshes(LIMIT).into());
         }
-        let actor = Actor::new(
-            name.to_owned(),
-            account,
-            streams,
-            self.url.clone(),
-            self.system.clone(),
-            self.changes.clone(),
-            self.sweep.clone(),
-            StoreWatch::new(name.to_owned(), self.people.metrics.clone(), self.people.events.clone()),
-        );
+        let (metrics, events) = (self.people.metrics.clone(), self.people.events.clone());
+        let with = With {
+            url: self.url.clone(),
+            system: self.system.clone(),
+            changes: self.changes.clone(),
+            sweep: self.sweep.clone(),
+            store: StoreWatch::new(name.to_owned(), metrics, events),
+        };
+        let actor = Actor::new(name.to_owned(), account, streams, with);
         let mesh = actor.mesh();
         let tasks = [tokio::spawn(actor.run()), tokio::spawn(self.people.clone().keep(mesh.clone()))];
         entries.insert(name.to_owned(), Entry { mesh: mesh.clone(), tasks });
