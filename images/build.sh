@@ -22,11 +22,11 @@ image() {
   images+=("$name")
 }
 
-# context FOLDER PROGRAM: a folder with this Dockerfile and this program alone
+# context FOLDER PROGRAM...: a folder with this Dockerfile and these programs alone
 context() {
   local made; made=$WORK/context/$(basename "$1")
   rm -rf "$made"; mkdir -p "$made"
-  cp "$1/Dockerfile" "$2" "$made"
+  cp "$1/Dockerfile" "${@:2}" "$made"
   echo "$made"
 }
 
@@ -41,18 +41,16 @@ rust() {
   fi
   tests/cluster/packages.sh musl-gcc=musl-tools
   step 'build the programs in Rust, static' cargo build --profile image --target "$TARGET" \
-    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar -p murmur --bin murmur \
-    -p history-query --bin history-query
+    -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar \
+    -p murmur --bin murmur -p history-query --bin history-query
   programs=${CARGO_TARGET_DIR:-target}/$TARGET/image
 }
 
 murmur() {
   rust
-  local part
-  for part in operator sidecar; do
-    image "murmur/$part:$TAG" "$(context "images/$part" "$programs/murmur-$part")"
-  done
-  # the command line is for this machine: beside kubectl, which finds it as `kubectl murmur`
+  image "murmur/operator:$TAG" "$(context images/operator "$programs/murmur-operator" "$programs/murmur")"
+  image "murmur/sidecar:$TAG" "$(context images/sidecar "$programs/murmur-sidecar")"
+  # the command line is for this machine too: beside kubectl, which finds it as `kubectl murmur`
   install "$programs/murmur" "$BIN/murmur"
   ln -sf murmur "$BIN/kubectl-murmur"
 }

@@ -66,6 +66,41 @@ pub struct EventStore {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "duplicateWindow must be from 1s to 24h"))]
     pub duplicate_window: Option<GatewayDuration>,
+    /// Backups of events, dead letters and positions on a schedule, into the volume of the claim
+    /// murmur-backup. The claim outlives the Mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+}
+
+/// Backups on a schedule.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// When, as cron writes it, such as 0 3 * * * for every night at three.
+    #[schemars(length(min = 6, max = 100))]
+    pub schedule: String,
+    /// How many backups are kept; the oldest is deleted after a newer one is whole.
+    #[serde(default = "seven")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep: i32,
+    /// The volume: room for one backup more than are kept.
+    pub storage: BackupStorage,
+}
+
+fn seven() -> i32 {
+    7
+}
+
+/// The volume of backups.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStorage {
+    /// The size, such as 10Gi. It may grow where the storage class allows it; it does not shrink.
+    pub size: StorageQuantity,
+    /// The storage class; the cluster's default if left out. It does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
 }
 
 /// How long events are kept.

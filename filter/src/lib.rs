@@ -207,7 +207,7 @@ fn is_too_deep(source: &str) -> bool {
             }
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'+' | b'-' | b'*' | b'/' | b'%' | b'!' | b'<' | b'>' | b'=' | b'&' | b'|' | b'?' | b'.' => {
-                operators += 1
+                operators += 1;
             }
             _ => {}
         }

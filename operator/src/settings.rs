@@ -43,6 +43,9 @@ pub struct Flags {
     /// How many Microservices have their sidecar upgraded at a time.
     #[arg(long, env = "MURMUR_SIDECAR_UPGRADES_AT_ONCE", default_value_t = 5)]
     pub sidecar_upgrades_at_once: usize,
+    /// An image with the command line, for backups: the operator's own.
+    #[arg(long, env = "MURMUR_CLI_IMAGE", default_value = concat!("murmur/operator:", env!("CARGO_PKG_VERSION")))]
+    pub cli_image: String,
     /// Prefix of the Secret `<name>-trust` and the ConfigMap `<name>-nats-auth`.
     #[arg(long, env = "MURMUR_TRUST_NAME", default_value = "murmur")]
     pub trust_name: String,
@@ -153,6 +156,7 @@ impl Settings {
             })?;
         let plan = murmur_plan::Settings {
             sidecar_image: flags.sidecar_image,
+            cli_image: flags.cli_image,
             bus_url: sidecar_nats_url,
             event_store: EventStoreDefaults { replicas: flags.mesh_replicas, max_bytes, duplicate_window },
         };

@@ -10,6 +10,7 @@ use crate::subscription::{self, ValidSubscription};
 pub(crate) fn settings() -> Settings {
     Settings {
         sidecar_image: "murmur/sidecar:dev".into(),
+        cli_image: "murmur/operator:dev".into(),
         bus_url: "nats://murmur-nats.murmur-system:4222".into(),
         event_store: EventStoreDefaults {
             replicas: 1,

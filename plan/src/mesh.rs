@@ -1,4 +1,6 @@
-//! A mesh's streams.
+//! A mesh's streams, and its backups.
+
+pub mod backup;
 
 use std::time::Duration;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The sidecar's image.
     pub sidecar_image: String,
+    /// An image with the command line, `/murmur`: the operator's own.
+    pub cli_image: String,
     /// The URL by which pods reach NATS.
     pub bus_url: String,
     /// The event store of a mesh without a Mesh resource.

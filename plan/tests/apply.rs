@@ -26,6 +26,7 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
     let config = microservice::config(&service, &[], &Neighbours::default(), None, None);
     let settings = Settings {
         sidecar_image: "murmur/sidecar:dev".into(),
+        cli_image: "murmur/operator:dev".into(),
         bus_url: "nats://nats:4222".into(),
         event_store: EventStoreDefaults {
             replicas: 1,

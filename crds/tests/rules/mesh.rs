@@ -20,6 +20,14 @@ pub(crate) async fn rules(client: &Client) {
         refuses(&kind, json!({"duplicateWindow": bad}), "duplicateWindow must be from 1s to 24h").await;
     }
     refuses(&kind, json!({"duplicateWindow": "soon"}), "spec.eventStore.duplicateWindow").await;
+    takes(&kind, json!({"backup": {"schedule": "0 3 * * *", "keep": 3, "storage": {"size": "5Gi"}}})).await;
+    refuses(&kind, json!({"backup": {"schedule": "0 3 * * *"}}), "spec.eventStore.backup.storage").await;
+    refuses(
+        &kind,
+        json!({"backup": {"schedule": "0 3 * * *", "keep": 0, "storage": {"size": "5Gi"}}}),
+        "spec.eventStore.backup.keep",
+    )
+    .await;
     takes(&kind, json!({"retention": {"policy": "Forever"}})).await;
     takes(&kind, json!({"retention": {"policy": "MaxAge", "maxAge": "720h"}, "duplicateWindow": "10m"}))
         .await;

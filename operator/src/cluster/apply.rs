@@ -25,9 +25,7 @@ const PLAN_HASH: &str = "murmur.dev/plan-hash";
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Someone else's object has the name.
-    #[error(
-        "{kind} {name} is there and is not this Microservice's: remove or rename it, or rename the Microservice"
-    )]
+    #[error("{kind} {name} is there and is another's: remove or rename it, or rename what needs that name")]
     NameTaken {
         /// Its kind.
         kind: String,

@@ -1,5 +1,6 @@
 //! The kind Mesh: settings of a namespace's event store.
 
+mod backup;
 mod plan;
 mod reconcile;
 

@@ -13,6 +13,7 @@ use murmur_plan::status::event_store::replaced;
 use murmur_plan::status::{Finding, merge, room};
 use serde_json::json;
 
+use super::backup;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -65,7 +66,7 @@ async fn steps(resource: &Mesh, context: &Context, store: &mut Option<String>) -
     let ready = context.mesh(&namespace).await?.settled().await?;
     *store = Some(ready.event_store.0);
     match ready.refused {
-        None => Ok(()),
+        None => backup::apply(resource, context).await,
         Some(error) => Err(error.into()),
     }
 }

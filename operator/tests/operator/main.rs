@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used, clippy::panic)]
 
+mod backup;
 mod bus;
 mod data;
 mod election;

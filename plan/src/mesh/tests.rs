@@ -8,6 +8,7 @@ use crate::settings::EventStoreDefaults;
 fn settings() -> Settings {
     Settings {
         sidecar_image: "murmur/sidecar:dev".into(),
+        cli_image: "murmur/operator:dev".into(),
         bus_url: "nats://nats:4222".into(),
         event_store: EventStoreDefaults {
             replicas: 1,
@@ -41,6 +42,7 @@ fn what_a_mesh_says_takes_the_place_of_the_defaults() {
         max_bytes: Some("2Gi".into()),
         retention: Some(Retention { policy: RetentionPolicy::MaxAge, max_age: Some("2h".into()) }),
         duplicate_window: Some("1m".into()),
+        backup: None,
     });
     let [events, dead_letters, config] = streams(&validate(Some(&mesh), &settings()).unwrap());
     assert_eq!((events.replicas, events.max_bytes), (3, 2 << 30));
