@@ -144,7 +144,8 @@ impl Filter {
     }
 }
 
-fn is_json(content_type: &str) -> bool {
+/// Whether data of this content type is JSON.
+pub fn is_json(content_type: &str) -> bool {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     media.ends_with("/json") || media.ends_with("+json")
 }

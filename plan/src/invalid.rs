@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use murmur_crds::duration::{GatewayDuration, InvalidDuration};
 use murmur_crds::quantity::InvalidQuantity;
+use murmur_filter::InvalidFilter;
 use murmur_mesh::name::InvalidName;
 use murmur_mesh::schema::InvalidSchema;
 
@@ -65,6 +66,14 @@ pub enum Invalid {
         /// What is wrong.
         error: InvalidSchema,
     },
+    /// A filter does not compile.
+    #[error("{field}: {error}")]
+    InvalidFilter {
+        /// Where it stands.
+        field: String,
+        /// What is wrong.
+        error: InvalidFilter,
+    },
     /// podOverrides do not fit a pod template.
     #[error("spec.podOverrides: {0}")]
     InvalidPodOverrides(String),
@@ -80,6 +89,7 @@ impl Invalid {
             Self::InvalidDuration { .. } => "InvalidDuration",
             Self::InvalidValue { .. } => "InvalidValue",
             Self::InvalidSchema { .. } => "InvalidSchema",
+            Self::InvalidFilter { .. } => "InvalidFilter",
             Self::InvalidPodOverrides(_) => "InvalidPodOverrides",
         }
     }

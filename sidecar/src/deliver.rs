@@ -10,6 +10,7 @@
 //! that comes first is here. Lanes, verdict, hold and barrier are pure.
 
 mod barrier;
+mod batch;
 mod client;
 mod dead_letter;
 mod fence;

@@ -2,6 +2,7 @@
 
 use murmur_crds::EventSubscription;
 use murmur_crds::subscription as crd;
+use murmur_filter::Filter;
 use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Retry};
 
 use super::{AskedReplay, EventSelector, Place, Start, ValidSubscription};
@@ -64,7 +65,7 @@ pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Inval
             crd::DeadLetterPolicy::Keep => DeadLetterPolicy::Keep,
             crd::DeadLetterPolicy::Discard => DeadLetterPolicy::Discard,
         },
-        filter: spec.filter.as_ref().map(|filter| filter.cel.clone()),
+        filter: spec.filter.as_ref().map(|filter| compiled(&filter.cel)).transpose()?,
         suspend: spec.suspend,
         replay: spec
             .replay
@@ -76,6 +77,13 @@ pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Inval
             .transpose()?,
         place: Place::default(),
     })
+}
+
+/// A filter that every sidecar will take.
+fn compiled(cel: &str) -> Result<String, Invalid> {
+    let field = "spec.filter.cel".to_owned();
+    Filter::compile(cel).map_err(|error| Invalid::InvalidFilter { field, error })?;
+    Ok(cel.to_owned())
 }
 
 fn event(selector: &crd::EventSelector) -> Result<EventSelector, Invalid> {

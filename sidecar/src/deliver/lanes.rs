@@ -178,6 +178,12 @@ impl<E> Lanes<E> {
         None
     }
 
+    /// How many may be sent; perhaps fewer.
+    pub(super) fn ready(&mut self, now: Instant) -> usize {
+        self.wake(now);
+        self.ready.len()
+    }
+
     /// Takes an event out of turn: it goes no further than to the dead letters.
     pub(super) fn take_out(&mut self, position: Position) {
         if let Some(held) = self.held.get_mut(&position)

@@ -1,10 +1,12 @@
 //! The request that delivers an event: CloudEvents' HTTP binding, binary mode.
 
 use async_nats::{HeaderMap, HeaderValue, Message};
+use bytes::Bytes;
 use murmur_mesh::event::http_binary::HEADER_PREFIX;
 use murmur_mesh::subject;
 use murmur_mesh::wire::{self, FORMAT, FORMAT_HEADER};
 
+use super::batch;
 use super::client::Request;
 use crate::publish::TRACE_HEADERS;
 use crate::trace::PARENT;
@@ -131,6 +133,16 @@ pub(super) fn build(
     Request { head, body: message.payload.clone() }
 }
 
+/// The request that delivers a batch.
+pub(super) fn of_batch(body: Vec<u8>, target: &Target) -> Request {
+    let mut head = Vec::with_capacity(target.head.len() + ROOM);
+    head.extend_from_slice(&target.head);
+    line(&mut head, "content-type", batch::CONTENT_TYPE);
+    line(&mut head, "content-length", itoa::Buffer::new().format(body.len()));
+    head.extend_from_slice(b"\r\n");
+    Request { head, body: Bytes::from(body) }
+}
+
 impl Target {
     /// Which replay the delivery of an event belongs to.
     fn replay_of(&self, sequence: u64) -> &str {
@@ -146,10 +158,8 @@ fn line(head: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use async_nats::HeaderMap as BusHeaders;
-    use bytes::Bytes;
-
     use super::*;
+    use async_nats::HeaderMap as BusHeaders;
 
     fn message(headers: &[(&str, &str)]) -> Message {
         let mut map = BusHeaders::new();

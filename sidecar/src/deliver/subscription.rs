@@ -9,6 +9,7 @@
 //! starts anew. The broker's own count of deliveries is no count of attempts.
 
 mod barrier;
+mod batching;
 mod ending;
 mod handing_over;
 mod intake;
@@ -94,6 +95,8 @@ struct Held {
     marked: Instant,
     /// It was handed to someone before.
     again: bool,
+    /// A batch with it failed: it is sent alone.
+    alone: bool,
     attempts: u32,
     first_attempt: Option<Timestamp>,
     last_attempt: Option<Timestamp>,
@@ -102,6 +105,7 @@ struct Held {
 /// Something that went on beside the loop and has ended.
 enum Ended {
     Attempt(Position, Answer, Duration),
+    Batch(Vec<Position>, Answer, Duration),
     Burial(Position, DeadReason),
     /// An acknowledgement that had to wait for room.
     Sent,
@@ -130,6 +134,8 @@ struct Subscription {
     rate: Rate,
     /// When the rate lets something out again that waits for it.
     next_token: Option<Instant>,
+    /// When a batch goes out although it is not full.
+    batch_due: Option<Instant>,
     /// What is passed over; an expression that does not compile holds all up.
     filter: Result<Option<Filter>, String>,
     work: Work,
@@ -197,6 +203,7 @@ impl Subscription {
             hold: Hold::new(),
             rate: Rate::new(now),
             next_token: None,
+            batch_due: None,
             filter: Ok(None),
             work: Work::new(),
             next_marks: now,
@@ -291,7 +298,7 @@ impl Subscription {
         {
             wake = wake.min(due);
         }
-        if let Some(next) = self.next_token {
+        for next in [self.next_token, self.batch_due].into_iter().flatten() {
             wake = wake.min(next);
         }
         if let Some(end) = self.stopping {

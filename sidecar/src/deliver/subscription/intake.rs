@@ -135,6 +135,7 @@ impl Subscription {
             reply,
             marked: Instant::now(),
             again,
+            alone: false,
             attempts: 0,
             first_attempt: None,
             last_attempt: None,

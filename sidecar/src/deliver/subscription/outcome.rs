@@ -1,13 +1,13 @@
 //! Sending events to the service, and what its answers lead to.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use async_nats::{HeaderValue, Message, Subject};
 use bytes::Bytes;
 use futures::FutureExt;
 use jiff::Timestamp;
 use murmur_mesh::config::{DeadLetterPolicy, Ordering};
-use rand::Rng;
 use tokio::time::Instant;
 
 use super::{Ended, Subscription};
@@ -33,8 +33,15 @@ impl Subscription {
             if !matches!(may, May::SendAll | May::Probe) || !self.fenced() {
                 return;
             }
-            if self.within_rate(now) == 0 {
+            let room = self.within_rate(now);
+            if room == 0 {
                 return;
+            }
+            if let Some(batch) = self.terms.subscription.deliver.batch.clone() {
+                if !self.send_batch(&batch, may, room, now) {
+                    return;
+                }
+                continue;
             }
             let Some(position) = self.lanes.next(now) else { return };
             if let Some(reason) = self.passes_over(position) {
@@ -95,7 +102,12 @@ impl Subscription {
             Ended::Attempt(position, answer, took) => {
                 self.entry.in_flight.fetch_sub(1, Relaxed);
                 self.metrics.seconds.observe(took.as_secs_f64());
-                self.answered(position, verdict(answer));
+                self.answered(position, verdict(answer), None);
+            }
+            Ended::Batch(positions, answer, took) => {
+                self.entry.in_flight.fetch_sub(1, Relaxed);
+                self.metrics.seconds.observe(took.as_secs_f64());
+                self.batch_answered(positions, answer);
             }
             Ended::Burial(position, reason) => {
                 self.finish(position, terminate(reason.as_str()));
@@ -104,7 +116,8 @@ impl Subscription {
         }
     }
 
-    pub(super) fn answered(&mut self, position: Position, verdict: Verdict) {
+    /// What follows from a verdict; `after`: how long the service asks to wait before a retry.
+    pub(super) fn answered(&mut self, position: Position, verdict: Verdict, after: Option<Duration>) {
         let now = Instant::now();
         let counter = match &verdict {
             Verdict::Done => &self.metrics.done,
@@ -124,7 +137,7 @@ impl Subscription {
                 self.count_attempt(position);
                 self.give_up(position, DeadReason::Rejected, cause);
             }
-            Verdict::Failed(cause) if counts == Counts::Yes => self.failed(position, cause, now),
+            Verdict::Failed(cause) if counts == Counts::Yes => self.failed(position, cause, after, now),
             Verdict::Unavailable { .. } | Verdict::Failed(_) => {
                 self.lanes.put_back(position);
                 self.recount();
@@ -132,7 +145,7 @@ impl Subscription {
         }
     }
 
-    pub(super) fn failed(&mut self, position: Position, cause: String, now: Instant) {
+    fn failed(&mut self, position: Position, cause: String, after: Option<Duration>, now: Instant) {
         let retry = &self.terms.subscription.retry;
         let most = retry.max_attempts;
         let attempts = self.count_attempt(position);
@@ -143,9 +156,8 @@ impl Subscription {
             subscription = %self.terms.subscription.name, sequence = position.sequence, attempts, %cause,
             "an event failed and is tried again"
         );
-        // Jitter shortens, so that the configured delays are the longest ones.
-        let delay = self.terms.subscription.retry.delay_after(attempts);
-        self.lanes.put_off(position, now + delay.mul_f64(rand::rng().random_range(0.8..1.0)));
+        let delay = self.retry_delay(attempts).max(after.unwrap_or_default());
+        self.lanes.put_off(position, now + delay);
         self.recount();
     }
 

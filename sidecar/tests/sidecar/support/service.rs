@@ -38,9 +38,13 @@ impl Received {
 /// What the service answers, and how long it takes.
 type Behaviour = dyn Fn(&Received) -> (u16, Duration) + Send + Sync;
 
+/// The body of its answer.
+type Saying = dyn Fn(&Received) -> String + Send + Sync;
+
 struct Shared {
     received: Mutex<Vec<Received>>,
     behaviour: Box<Behaviour>,
+    says: Option<Box<Saying>>,
 }
 
 pub(crate) struct Service {
@@ -60,8 +64,19 @@ impl Service {
         port: u16,
         behaviour: impl Fn(&Received) -> (u16, Duration) + Send + Sync + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared { received: Mutex::default(), behaviour: Box::new(behaviour) });
+        let shared =
+            Arc::new(Shared { received: Mutex::default(), behaviour: Box::new(behaviour), says: None });
         let mut service = Self { port, shared, server: None };
+        service.listen().await;
+        service
+    }
+
+    /// One that answers 200 with this body.
+    pub(crate) async fn saying(says: impl Fn(&Received) -> String + Send + Sync + 'static) -> Self {
+        let behaviour: Box<Behaviour> = Box::new(|_| (200, Duration::ZERO));
+        let shared = Shared { received: Mutex::default(), behaviour, says: Some(Box::new(says)) };
+        let port = super::free_port().unwrap();
+        let mut service = Self { port, shared: Arc::new(shared), server: None };
         service.listen().await;
         service
     }
@@ -101,7 +116,8 @@ impl Drop for Service {
 async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let received = Received { at: Instant::now(), path: uri.to_string(), headers, body };
     let (status, time) = (shared.behaviour)(&received);
+    let said = shared.says.as_ref().map_or_else(|| format!("said {status}"), |says| says(&received));
     shared.received.lock().unwrap().push(received);
     tokio::time::sleep(time).await;
-    (StatusCode::from_u16(status).unwrap(), format!("said {status}")).into_response()
+    (StatusCode::from_u16(status).unwrap(), said).into_response()
 }
