@@ -11,7 +11,11 @@ use crate::name::ServiceName;
 /// Without it nobody can tell which id an event of that service will have, so
 /// nobody can store something else under it first.
 #[derive(Clone)]
-pub struct MessageIdKey([u8; 32]);
+pub struct MessageIdKey {
+    bytes: [u8; 32],
+    /// What has taken the key in, and nothing more yet: every id starts from here.
+    keyed: Hmac<Sha256>,
+}
 
 /// The key's text is not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,18 +25,21 @@ pub struct InvalidKey;
 impl MessageIdKey {
     /// A key of these bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        // HMAC takes a key of any length; this constructor's fixed one is a block of 64 bytes.
+        let mut block = [0_u8; 64];
+        block[..32].copy_from_slice(&bytes);
+        Self { bytes, keyed: Hmac::<Sha256>::new(&block.into()) }
     }
 
     /// Reads the text form; white space around it is allowed.
     pub fn from_hex(text: &str) -> Result<Self, InvalidKey> {
         let bytes = HEXLOWER.decode(text.trim().as_bytes()).map_err(|_| InvalidKey)?;
-        bytes.try_into().map(Self).map_err(|_| InvalidKey)
+        bytes.try_into().map(Self::from_bytes).map_err(|_| InvalidKey)
     }
 
     /// The text form, 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        HEXLOWER.encode(&self.0)
+        HEXLOWER.encode(&self.bytes)
     }
 
     /// The `Nats-Msg-Id` of an event: HMAC-SHA256 over service, source and id,
@@ -48,10 +55,7 @@ impl MessageIdKey {
     }
 
     fn mac(&self, parts: &[&str]) -> [u8; 32] {
-        // HMAC takes a key of any length; this constructor's fixed one is a block of 64 bytes.
-        let mut block = [0_u8; 64];
-        block[..32].copy_from_slice(&self.0);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
+        let mut mac = self.keyed.clone();
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());

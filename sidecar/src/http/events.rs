@@ -4,6 +4,7 @@ mod batch;
 mod failure;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -16,7 +17,7 @@ use murmur_mesh::name::EventType;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::Instant;
-use uuid::Uuid;
+use uuid::Builder;
 
 use self::failure::Failure;
 use super::Response;
@@ -36,7 +37,10 @@ pub(super) struct Filled<'a>(pub(super) &'a str);
 
 impl Defaults for Filled<'_> {
     fn id(&self) -> String {
-        Uuid::now_v7().to_string()
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        // Random numbers of this thread's own generator: no call of the system for each event.
+        Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid().to_string()
     }
     fn source(&self) -> String {
         self.0.to_owned()

@@ -1,6 +1,8 @@
 //! An event on its way to the store.
 
-use async_nats::HeaderMap;
+use std::borrow::Cow;
+
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use http::HeaderValue;
 use murmur_mesh::event::Event;
@@ -60,13 +62,17 @@ impl Outgoing {
     /// The headers of its message, made anew each time that it is sent.
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID_HEADER, self.message_id.as_str());
+        headers.insert(HeaderName::from_static(MESSAGE_ID_HEADER), self.message_id.as_str());
         for (name, value) in wire::headers(&self.event) {
-            headers.insert(name.as_ref(), value.as_ref());
+            match name {
+                // A name that is known beforehand is neither read nor copied.
+                Cow::Borrowed(name) => headers.insert(HeaderName::from_static(name), value.into_owned()),
+                Cow::Owned(name) => headers.insert(name, value.into_owned()),
+            }
         }
-        for (name, value) in TRACE_HEADERS.iter().zip(&self.trace) {
+        for (name, value) in TRACE_HEADERS.into_iter().zip(&self.trace) {
             if let Some(value) = value.as_ref().and_then(|value| value.to_str().ok()) {
-                headers.insert(*name, value);
+                headers.insert(HeaderName::from_static(name), value);
             }
         }
         headers
