@@ -177,5 +177,5 @@ async fn drop_all(bus: &Bus, format: Format, selection: &Selection) -> Result<()
     if format == Format::Json {
         return output::json(&json!({"dropped": dropped}));
     }
-    output::print(&format!("{dropped} dead letters were dropped"))
+    output::print(&format!("dropped: {dropped}"))
 }

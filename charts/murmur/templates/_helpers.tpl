@@ -95,6 +95,7 @@ tolerations: {{- toYaml . | nindent 2 }}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - {name: MURMUR_NATS_URL, value: {{ include "murmur.natsUrl" . | quote }}}
 - {name: MURMUR_SIDECAR_IMAGE, value: {{ include "murmur.image" (list . "sidecar") | quote }}}
+- {name: MURMUR_SIDECAR_UPGRADES_AT_ONCE, value: {{ .Values.operator.sidecarUpgradesAtOnce | quote }}}
 - {name: MURMUR_CLI_IMAGE, value: {{ include "murmur.image" (list . "operator") | quote }}}
 - {name: MURMUR_TRUST_NAME, value: {{ include "murmur.trustName" . | quote }}}
 - {name: MURMUR_TRUST_CREATE, value: {{ .Values.nats.enabled | quote }}}

@@ -47,7 +47,7 @@ pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) ->
             refused.iter().map(|(letter, cause)| json!({"letter": letter, "cause": cause})).collect();
         output::json(&json!({"redriven": done, "refused": refused}))?;
     } else {
-        output::print(&format!("{done} dead letters were redriven"))?;
+        output::print(&format!("redriven: {done}"))?;
     }
     if let Some((letter, cause)) = refused.first() {
         bail!("{} dead letters were left, such as letter {letter}: {cause}", refused.len());
