@@ -47,7 +47,7 @@ impl Subscription {
             let subject = subject::info_request(&pull.durable);
             let reply = format!("{}.{index}.info", self.inbox);
             let asking = self.runner.bus.client().publish_with_reply(subject, reply, Bytes::new());
-            if !matches!(asking.now_or_never(), Some(Ok(()))) {
+            if !matches!(tokio::task::unconstrained(asking).now_or_never(), Some(Ok(()))) {
                 tracing::debug!(retry = ?RETRY, "no room to ask how much of a durable is out");
             }
         }

@@ -45,6 +45,8 @@ impl Subscription {
             let Some(ask) = self.pulls[index].ask(now, window) else { continue };
             let reply = format!("{}.{index}.{}", self.inbox, ask.number);
             let asking = self.runner.bus.client().publish_with_reply(ask.subject, reply, ask.payload);
+            // Unconstrained: after much work in one go tokio would say "not yet" although there is room.
+            let asking = tokio::task::unconstrained(asking);
             // No room on the way to the bus, or no client any more: later.
             if !matches!(asking.now_or_never(), Some(Ok(()))) {
                 self.pulls[index].restart(now + RETRY);

@@ -236,7 +236,8 @@ impl Subscription {
     /// Tells the broker something about an event, without waiting.
     pub(super) fn say(&mut self, reply: Subject, word: Bytes) {
         let client = self.runner.bus.client();
-        if client.publish(reply.clone(), word.clone()).now_or_never().is_none() {
+        let saying = tokio::task::unconstrained(client.publish(reply.clone(), word.clone()));
+        if saying.now_or_never().is_none() {
             let client = client.clone();
             self.work.push(Box::pin(async move {
                 let _ = client.publish(reply, word).await;
