@@ -103,6 +103,17 @@ fn the_scale_subresource_reaches_the_deployment_and_back() {
     });
 }
 
+/// The object once nothing has written to it for two seconds.
+async fn at_rest(api: &Api<Microservice>, name: &str) -> anyhow::Result<Microservice> {
+    wait("nothing writes to it any more", || async {
+        let before = api.get(name).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let after = api.get(name).await?;
+        Ok((before.metadata.resource_version == after.metadata.resource_version).then_some(after))
+    })
+    .await
+}
+
 #[test]
 fn in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_claimed() {
     test("terminating", |world| async move {
@@ -112,7 +123,8 @@ fn in_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_claimed() {
         let namespaces: Api<Namespace> = Api::all(world.client.clone());
         // Nobody empties it here, so it stays as it is: being deleted.
         namespaces.delete(&ns, &DeleteParams::default()).await?;
-        let before = world.api::<Microservice>(&ns).get("users").await?;
+        // What it had begun before then, it may end.
+        let before = at_rest(&world.api::<Microservice>(&ns), "users").await?;
         world.delete::<Deployment>(&ns, "users").await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(world.api::<Deployment>(&ns).get_opt("users").await?.is_none());
