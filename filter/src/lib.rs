@@ -16,6 +16,7 @@ use cel::common::ast::{EntryExpr, Expr};
 use cel::objects::{Key, Map};
 use cel::parser::Parser;
 use cel::{Context, Env, IdedExpr, Value};
+use murmur_mesh::event::structured;
 
 /// The longest expression, in bytes.
 pub const LONGEST: usize = 2048;
@@ -126,7 +127,7 @@ impl Filter {
                 "id" | "source" | "type" | "time" | "subject" | "partitionkey" => {
                     event.insert(key(name), text);
                 }
-                "datacontenttype" => json = is_json(value),
+                "datacontenttype" => json = structured::is_json(value),
                 "specversion" => {}
                 _ => {
                     extensions.insert(key(name), text);
@@ -142,12 +143,6 @@ impl Filter {
         }
         map(event)
     }
-}
-
-/// Whether data of this content type is JSON.
-pub fn is_json(content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media.ends_with("/json") || media.ends_with("+json")
 }
 
 fn key(name: &str) -> Key {
@@ -232,8 +227,8 @@ fn check(expression: &IdedExpr) -> Result<(), InvalidFilter> {
             Expr::Struct(message) => return Err(InvalidFilter::Unknown(message.type_name.clone())),
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
-                // The parser's names of operators are no names that can be written.
-                let operator = name.contains(|c: char| !c.is_ascii_alphanumeric());
+                // The parser's names of operators (`_+_`, `@in`) are no names that can be written.
+                let operator = name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
                 if !operator && !FUNCTIONS.contains(&name) {
                     return Err(InvalidFilter::Unknown(name.to_owned()));
                 }
@@ -369,7 +364,10 @@ mod tests {
         assert_eq!(refused("event.data.tags.exists(tag, tag == 'a')"), InvalidFilter::Loop);
         assert_eq!(refused("event.data.tags.map(tag, tag) == []"), InvalidFilter::Loop);
         assert_eq!(refused("evnt.id == '1'"), InvalidFilter::Unknown("evnt".into()));
-        assert_eq!(refused("event.id.matches('a')"), InvalidFilter::Unknown("matches".into()));
+        for unknown in ["matches", "starts_with", "_in"] {
+            let filter = format!("event.id.{unknown}('a')");
+            assert_eq!(refused(&filter), InvalidFilter::Unknown(unknown.into()), "{filter}");
+        }
         assert!(matches!(refused(&"1+".repeat(LONGEST)), InvalidFilter::TooLong(_)));
         let deep = format!("{}true{}", "(".repeat(500), ")".repeat(500));
         assert_eq!(refused(&deep), InvalidFilter::TooDeep);

@@ -214,7 +214,8 @@ impl Calls {
         let mut copy = may_repeat.then(|| parts.clone());
         let mut request = Request::from_parts(parts, body);
         let mut tried = Vec::new();
-        let mut cause = String::new();
+        // What became of the last try; and of one that may have been read.
+        let (mut cause, mut lost) = (String::new(), None);
         for _ in 0..MOST_TRIES {
             let Some(mut lease) = target.lease(&tried) else { break };
             let address = SocketAddr::new(lease.address, port);
@@ -239,7 +240,7 @@ impl Calls {
                         return Err(CallError::Broken { service: service(), cause: why });
                     };
                     request = Request::from_parts(again, Either::Left(Empty::new()));
-                    cause = why;
+                    lost = Some(why);
                 }
                 Ok(Err(Failure::NotHttp(cause))) => {
                     lease.ends(Ended::Failed);
@@ -251,7 +252,10 @@ impl Calls {
                 }
             }
         }
-        Err(CallError::Unreachable { service: service(), cause })
+        Err(match lost {
+            Some(cause) => CallError::Broken { service: service(), cause },
+            None => CallError::Unreachable { service: service(), cause },
+        })
     }
 
     /// The service, looked up from now on, and its port.

@@ -1,28 +1,27 @@
 //! Connections to HTTP servers, kept for a moment after their last use.
 
 mod exchange;
+mod idle;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 pub(crate) use exchange::{Failure, exchange};
+pub(crate) use idle::{Idle, Reusable};
 
-/// How long an idle connection is kept: less than any server's own idle time.
-const IDLE: Duration = Duration::from_secs(3);
 /// Idle connections to one address, at most.
 const MOST_IDLE: usize = 32;
 /// The largest head of an answer.
-const LARGEST_HEAD: usize = 64 << 10;
+pub(crate) const LARGEST_HEAD: usize = 64 << 10;
 
 /// The idle connections; clones share them.
 #[derive(Debug)]
@@ -42,8 +41,14 @@ impl<B> Default for Connections<B> {
 
 #[derive(Debug)]
 struct Kept<B> {
-    idle: HashMap<SocketAddr, VecDeque<(SendRequest<B>, Instant)>>,
+    idle: HashMap<SocketAddr, Idle<SendRequest<B>>>,
     pruning: bool,
+}
+
+impl<B> Reusable for SendRequest<B> {
+    fn is_good(&self) -> bool {
+        self.is_ready()
+    }
 }
 
 impl<B> Connections<B>
@@ -53,14 +58,7 @@ where
 {
     /// The idle connection that was used last, if any is still good.
     pub(crate) fn take(&self, address: SocketAddr) -> Option<SendRequest<B>> {
-        let mut kept = self.lock();
-        let idle = kept.idle.get_mut(&address)?;
-        while let Some((connection, since)) = idle.pop_back() {
-            if since.elapsed() < IDLE && connection.is_ready() {
-                return Some(connection);
-            }
-        }
-        None
+        self.lock().idle.get_mut(&address)?.take(Instant::now())
     }
 
     /// A new connection.
@@ -85,11 +83,8 @@ where
             return;
         }
         let mut kept = self.lock();
-        let idle = kept.idle.entry(address).or_default();
-        if idle.len() >= MOST_IDLE {
-            idle.pop_front();
-        }
-        idle.push_back((connection, Instant::now()));
+        let idle = kept.idle.entry(address).or_insert_with(|| Idle::new(MOST_IDLE));
+        idle.keep(connection, Instant::now());
         if !kept.pruning {
             kept.pruning = true;
             tokio::spawn(self.clone().prune());
@@ -99,16 +94,18 @@ where
     /// Closes what has been idle too long, until nothing is left.
     async fn prune(self) {
         loop {
-            sleep(IDLE).await;
-            let mut kept = self.lock();
-            for idle in kept.idle.values_mut() {
-                idle.retain(|(connection, since)| since.elapsed() < IDLE && !connection.is_closed());
-            }
-            kept.idle.retain(|_, idle| !idle.is_empty());
-            if kept.idle.is_empty() {
-                kept.pruning = false;
-                return;
-            }
+            let next = {
+                let (mut kept, now, mut next) = (self.lock(), Instant::now(), None);
+                kept.idle.retain(|_, idle| {
+                    let until = idle.prune(now);
+                    next = next.into_iter().chain(until).min();
+                    until.is_some()
+                });
+                kept.pruning = next.is_some();
+                next
+            };
+            let Some(next) = next else { return };
+            sleep_until(next).await;
         }
     }
 

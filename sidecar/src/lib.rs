@@ -182,7 +182,8 @@ impl Sidecar {
             .await
             .map_err(StartError::Bus)?;
         let publisher = Publisher::new(bus.clone(), limits.publish_timeout, limits.reconnect_grace);
-        let sender = watch::Sender::new(Arc::new(config));
+        let first = Arc::new(config);
+        let sender = watch::Sender::new(first.clone());
         let configuration = sender.subscribe();
         let dns = Dns::new(dns, &configuration.borrow().mesh).map_err(|error| {
             tracing::warn!(%error, "without the cluster's DNS no other service can be called");
@@ -191,7 +192,7 @@ impl Sidecar {
         let (tracer, exporter) = tracing_of(traces, &configuration.borrow(), &pod, &metrics);
         let calls =
             Calls::new(configuration.clone(), dns, limits.calls, metrics.calls.clone(), tracer.clone());
-        let door = watch::Sender::new(Arc::new(Door::new(&configuration.borrow())));
+        let door = watch::Sender::new(Arc::new(Door::new(&first)));
         let local = Local {
             service: configuration.borrow().service.clone(),
             source: default_source(&configuration.borrow()),
@@ -253,7 +254,7 @@ impl Sidecar {
         sidecar.serve(listeners, local, Admin { metrics: metrics.clone(), board: board.clone() });
         let follower = Follower { bus: bus.clone(), credentials, file: config_file, current: sender };
         sidecar.in_background(follower.run());
-        sidecar.in_background(Door::follow(configuration.clone(), door));
+        sidecar.in_background(Door::follow(first, configuration.clone(), door));
         sidecar.in_background(deliveries.run());
         sidecar.in_background(answers.run());
         if let Some(exporter) = exporter {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The bounds of one sidecar. The defaults fit a memory limit of 64 MiB.
+/// The bounds of one sidecar. By default all that they let be held at once, with what the process
+/// has anyway (some 10 MiB), stays within a memory limit of 64 MiB.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Open connections to the local HTTP.
@@ -23,7 +24,8 @@ pub struct Limits {
     pub headroom: usize,
     /// How long a publish waits for a connection that has just been lost.
     pub reconnect_grace: Duration,
-    /// The bytes of events that wait for delivery, over all subscriptions.
+    /// The bytes of events that wait for delivery, over all subscriptions; twice that for a moment,
+    /// while what a replica that is gone had held is taken over.
     pub delivery_bytes: usize,
     /// Calls under way, their answers' bodies included.
     pub calls: usize,
@@ -35,8 +37,10 @@ pub struct Limits {
     pub answers: usize,
     /// The same with those that wait for their turn.
     pub answers_waiting: usize,
-    /// The bytes of queries and their answers: of those asked, and of those answered.
+    /// The bytes of queries that this service asks, their answers, and what is made of these.
     pub query_bytes: usize,
+    /// The bytes of queries of other services, and of the answers.
+    pub answer_bytes: usize,
     /// How long the end of the process waits for publishes in flight.
     pub shutdown: Duration,
 }
@@ -48,17 +52,18 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(120),
             body_timeout: Duration::from_secs(30),
             publishes: 1024,
-            publish_bytes: 16 << 20,
+            publish_bytes: 12 << 20,
             publish_timeout: Duration::from_secs(5),
             headroom: 16 << 10,
             reconnect_grace: Duration::from_secs(1),
-            delivery_bytes: 16 << 20,
+            delivery_bytes: 8 << 20,
             calls: 256,
             queries: 256,
             query_timeout: Duration::from_secs(5),
             answers: 32,
             answers_waiting: 256,
-            query_bytes: 16 << 20,
+            query_bytes: 20 << 20,
+            answer_bytes: 4 << 20,
             shutdown: Duration::from_secs(6),
         }
     }

@@ -17,7 +17,8 @@ pub(crate) struct Replies {
     places: Mutex<Places>,
 }
 
-/// Places are used again; the turn tells an answer to an earlier user apart.
+/// Places are used again; the turn tells an answer to an earlier user apart. It is drawn by lot: whoever is
+/// asked sees his own, and cannot answer for another.
 #[derive(Debug, Default)]
 struct Places {
     places: Vec<Place>,
@@ -26,7 +27,7 @@ struct Places {
 
 #[derive(Debug)]
 struct Place {
-    turn: u32,
+    turn: u64,
     waiter: Option<oneshot::Sender<Message>>,
 }
 
@@ -34,7 +35,7 @@ struct Place {
 pub(crate) struct Ticket<'a> {
     replies: &'a Replies,
     place: u32,
-    turn: u32,
+    turn: u64,
     answer: oneshot::Receiver<Message>,
 }
 
@@ -65,7 +66,7 @@ impl Replies {
             }
         };
         let slot = &mut places.places[place as usize];
-        slot.turn = slot.turn.wrapping_add(1);
+        slot.turn = rand::random();
         slot.waiter = Some(sender);
         Ticket { replies: self, place, turn: slot.turn, answer }
     }
@@ -80,7 +81,7 @@ impl Replies {
     fn route(&self, message: Message) {
         let token = message.subject.rsplit('.').next().unwrap_or_default();
         let Some((place, turn)) = token.split_once('-') else { return };
-        let (Ok(place), Ok(turn)) = (place.parse::<usize>(), turn.parse::<u32>()) else { return };
+        let (Ok(place), Ok(turn)) = (place.parse::<usize>(), turn.parse::<u64>()) else { return };
         let waiter = match self.lock().places.get_mut(place) {
             Some(slot) if slot.turn == turn => slot.waiter.take(),
             _ => None,

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Before the second look; it doubles up to [`BETWEEN_LOOKS`].
 const FIRST_DELAY: Duration = Duration::from_millis(10);
+/// How often the usual room is doubled, at most.
+const MOST_DOUBLINGS: u128 = 1;
 /// A look that is not answered for so long is lost.
 const LOST: Duration = Duration::from_secs(1);
 
@@ -116,7 +118,7 @@ impl Barrier {
     pub(super) fn stretch(&self, now: Instant) -> usize {
         self.0.as_ref().map_or(1, |shut| {
             let waits = now.duration_since(shut.since).as_millis() / (2 * ACK_WAIT.as_millis());
-            1 << waits.min(6)
+            1 << waits.min(MOST_DOUBLINGS)
         })
     }
 

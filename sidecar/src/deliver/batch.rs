@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use async_nats::Message;
 use data_encoding::BASE64;
-use murmur_mesh::event::attribute;
+use murmur_mesh::event::{attribute, structured};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::request;
 use super::verdict::Verdict;
 
-/// The content type of the request.
-pub(super) const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 /// The largest body of a request.
 pub(super) const LARGEST: usize = 4 << 20;
 /// What an event may need beside its bytes, each of which may take six when escaped.
@@ -27,17 +25,18 @@ pub(super) fn room(message: &Message) -> usize {
     message.length * 3 + OVERHEAD
 }
 
-/// Writes one event, with its place in the store and the attempt as extensions.
-pub(super) fn write(body: &mut Vec<u8>, message: &Message, sequence: u64, attempt: u32) {
+/// Writes one event, with its place in the store, the attempt and the replay as extensions.
+pub(super) fn write(body: &mut Vec<u8>, message: &Message, sequence: u64, attempt: u32, replay: &str) {
     body.push(if body.is_empty() { b'[' } else { b',' });
     body.extend_from_slice(
         format!("{{\"murmursequence\":\"{sequence}\",\"murmurattempt\":{attempt}").as_bytes(),
     );
+    field(body, "murmurreplay", replay);
     let mut json = true;
     for (name, value) in request::attributes(message) {
         let value = attribute::decoded(value);
         if name == "datacontenttype" {
-            json = murmur_filter::is_json(&value);
+            json = structured::is_json(&value);
         }
         field(body, name, &value);
     }
@@ -92,26 +91,27 @@ enum Outcome {
 pub(super) struct Results(Option<HashMap<u64, Named>>);
 
 impl Results {
-    /// Reads the body of a 2xx. One that speaks of no results says that all is done.
+    /// Reads the body of a 2xx, which must be all there. One that is no JSON object, or one without
+    /// results, says that all is done.
     ///
     /// # Errors
-    /// When it speaks of results but cannot be understood.
+    /// When it is an object that cannot be understood.
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Body {
-            results: Vec<Named>,
+            results: Option<Vec<Named>>,
         }
-        let text = String::from_utf8_lossy(body);
-        if !text.trim_start().starts_with('{') || !text.contains("\"results\"") {
+        if !body.trim_ascii_start().starts_with(b"{") {
             return Ok(Self(None));
         }
         let parsed: Body = serde_json::from_slice(body)
             .map_err(|error| format!("the results of a batch cannot be read: {error}"))?;
+        let Some(results) = parsed.results else { return Ok(Self(None)) };
         let number = |named: &Named| match &named.sequence {
             Sequence::Text(text) => text.parse().ok(),
             Sequence::Number(number) => Some(*number),
         };
-        Ok(Self(Some(parsed.results.into_iter().filter_map(|one| Some((number(&one)?, one))).collect())))
+        Ok(Self(Some(results.into_iter().filter_map(|one| Some((number(&one)?, one))).collect())))
     }
 
     /// What is to be done with one event, and how long the service asks to wait before.
@@ -162,6 +162,8 @@ mod tests {
     fn results_that_cannot_be_read_are_an_error() {
         assert!(Results::read(br#"{"results": [{"sequence": "1", "outcome": "maybe"}]}"#).is_err());
         assert!(Results::read(br#"{"results": 7}"#).is_err());
-        assert!(Results::read(br#"{"results": ["#).is_err());
+        for cut in [r#"{"results": ["#, r#"{"res"#, "{"] {
+            assert!(Results::read(cut.as_bytes()).is_err(), "{cut}");
+        }
     }
 }

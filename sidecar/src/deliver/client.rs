@@ -6,7 +6,6 @@
 
 mod response;
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,15 +18,10 @@ use tokio::time::{Instant, timeout};
 
 use self::response::{Body, Head, Read};
 use super::verdict::Answer;
+use crate::connections::{Idle, LARGEST_HEAD, Reusable};
 
-/// How long an idle connection is kept: less than any server's own idle time.
-const IDLE: Duration = Duration::from_secs(3);
 /// What is read of an answer's body; a connection with more to read is closed.
 const LONGEST_BODY: usize = 256 << 10;
-/// The largest head of an answer.
-const LARGEST_HEAD: usize = 64 << 10;
-/// How long a body may take to end once the status is known, which decides alone.
-const BODY_TIME: Duration = Duration::from_secs(1);
 /// A body up to this size is copied behind the head and written with it.
 const SMALL: usize = 8 << 10;
 /// What is read at once.
@@ -38,19 +32,30 @@ const READ: usize = 2 << 10;
 pub(super) struct Request {
     pub(super) head: Vec<u8>,
     pub(super) body: Bytes,
+    /// How long the answer's body may take to end once its head is there.
+    pub(super) body_time: Duration,
 }
 
 /// The service, and the idle connections to it.
 #[derive(Debug)]
 pub(super) struct Client {
     address: SocketAddr,
-    idle: Mutex<VecDeque<(TcpStream, Instant)>>,
+    idle: Mutex<Idle<TcpStream>>,
+}
+
+impl Reusable for TcpStream {
+    /// Anything to read is the end, or what nobody asked for.
+    fn is_good(&self) -> bool {
+        matches!(self.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 /// Why there is no answer.
 enum Failure {
     /// The connection ended before the first byte of one.
     Closed,
+    /// It ended in the middle of the head.
+    BrokeOff,
     /// What came is none.
     NotHttp(String),
 }
@@ -58,7 +63,9 @@ enum Failure {
 impl Client {
     /// The service on this port.
     pub(super) fn new(port: u16) -> Self {
-        Self { address: (Ipv4Addr::LOCALHOST, port).into(), idle: Mutex::default() }
+        // As many as post at once, which the caller bounds.
+        let idle = Mutex::new(Idle::new(usize::MAX));
+        Self { address: (Ipv4Addr::LOCALHOST, port).into(), idle }
     }
 
     /// Its address.
@@ -81,11 +88,12 @@ impl Client {
             request.head.extend_from_slice(&request.body);
             request.body = Bytes::new();
         }
-        if let Some(kept) = self.take() {
+        let kept = self.idle().take(Instant::now());
+        if let Some(kept) = kept {
             match self.send(kept, &request).await {
                 Ok(answer) => return answer,
                 Err(Failure::Closed) => {}
-                Err(Failure::NotHttp(cause)) => return not_http(&cause),
+                Err(failure) => return self.failed(failure),
             }
         }
         let fresh = TcpStream::connect(self.address).await.and_then(|stream| {
@@ -98,10 +106,18 @@ impl Client {
         };
         match self.send(fresh, &request).await {
             Ok(answer) => answer,
-            Err(Failure::Closed) => {
-                Answer::Reset(format!("{} closed the connection without an answer", self.address))
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    fn failed(&self, failure: Failure) -> Answer {
+        let address = self.address;
+        match failure {
+            Failure::Closed => Answer::Reset(format!("{address} closed the connection without an answer")),
+            Failure::BrokeOff => {
+                Answer::Reset(format!("{address} closed the connection within the head of its answer"))
             }
-            Err(Failure::NotHttp(cause)) => not_http(&cause),
+            Failure::NotHttp(cause) => Answer::Broken(format!("the service's answer is not HTTP: {cause}")),
         }
     }
 
@@ -110,39 +126,22 @@ impl Client {
         let sent = write(&stream, &request.head).await && write(&stream, &request.body).await;
         let mut bytes = Vec::with_capacity(READ);
         let head = head(&stream, &mut bytes).await?;
-        let (body, whole) = match timeout(BODY_TIME, body(&stream, &head, &mut bytes)).await {
+        let (body, whole) = match timeout(request.body_time, body(&stream, &head, &mut bytes)).await {
             Ok(read) => read?,
             Err(_) => (beginning(&head, &bytes), false),
         };
         if sent && whole && head.keep && bytes.is_empty() {
-            self.idle().push_back((stream, Instant::now()));
+            self.idle().keep(stream, Instant::now());
         }
-        Ok(Answer::Status { status: head.status, retry_after: head.retry_after, body })
-    }
-
-    fn take(&self) -> Option<TcpStream> {
-        let mut idle = self.idle();
-        while let Some((stream, since)) = idle.pop_back() {
-            // Anything to read is the end, or what nobody asked for.
-            let quiet =
-                matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-            if quiet && since.elapsed() < IDLE {
-                return Some(stream);
-            }
-        }
-        None
+        Ok(Answer::Status { status: head.status, retry_after: head.retry_after, body, whole })
     }
 
     /// Closes what has been idle too long; says when to look again.
     pub(super) fn prune(&self, now: Instant) -> Option<Instant> {
-        let mut idle = self.idle();
-        while idle.front().is_some_and(|(_, since)| *since + IDLE <= now) {
-            idle.pop_front();
-        }
-        idle.front().map(|(_, since)| *since + IDLE)
+        self.idle().prune(now)
     }
 
-    fn idle(&self) -> MutexGuard<'_, VecDeque<(TcpStream, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, Idle<TcpStream>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,18 +165,14 @@ async fn write(stream: &TcpStream, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads more. `false`: there is no more.
-async fn more(stream: &TcpStream, bytes: &mut Vec<u8>) -> bool {
+/// Reads more. `false`: the other side has ended.
+async fn more(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
     loop {
         bytes.reserve(READ);
         match stream.try_read_buf(bytes) {
-            Ok(read) => return read > 0,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if stream.readable().await.is_err() {
-                    return false;
-                }
-            }
-            Err(_) => return false,
+            Ok(read) => return Ok(read > 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -195,11 +190,8 @@ async fn head(stream: &TcpStream, bytes: &mut Vec<u8>) -> Result<Head, Failure> 
         if bytes.len() > LARGEST_HEAD {
             return Err(Failure::NotHttp(format!("its head is longer than {LARGEST_HEAD} bytes")));
         }
-        if !more(stream, bytes).await {
-            return Err(match bytes.as_slice() {
-                [] => Failure::Closed,
-                _ => Failure::NotHttp("it breaks off in its head".to_owned()),
-            });
+        if !matches!(more(stream, bytes).await, Ok(true)) {
+            return Err(if bytes.is_empty() { Failure::Closed } else { Failure::BrokeOff });
         }
     }
 }
@@ -217,7 +209,10 @@ async fn body(stream: &TcpStream, head: &Head, bytes: &mut Vec<u8>) -> Result<(V
                 return Ok((body, true));
             }
             Read::Part(body) if ended || bytes.len() > LONGEST_BODY => return Ok((body, false)),
-            Read::Part(_) => ended = !more(stream, bytes).await,
+            Read::Part(part) => match more(stream, bytes).await {
+                Ok(more) => ended = !more,
+                Err(_) => return Ok((part, false)),
+            },
         }
     }
 }
@@ -228,8 +223,4 @@ fn beginning(head: &Head, bytes: &[u8]) -> Vec<u8> {
         Ok(Read::Whole(body, _) | Read::Part(body)) => body,
         Err(_) => Vec::new(),
     }
-}
-
-fn not_http(cause: &str) -> Answer {
-    Answer::Broken(format!("the service's answer is not HTTP: {cause}"))
 }

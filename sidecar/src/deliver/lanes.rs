@@ -221,6 +221,13 @@ impl<E> Lanes<E> {
         }
     }
 
+    /// An event that is out may be sent again at once, before all others.
+    pub(super) fn put_first(&mut self, position: Position) {
+        if self.in_again(position, State::Ready) {
+            self.ready.push_front(position);
+        }
+    }
+
     /// An event that is out may be sent again at this moment.
     pub(super) fn put_off(&mut self, position: Position, until: Instant) {
         if self.in_again(position, State::Waiting(until)) {

@@ -1,18 +1,22 @@
 //! The request that delivers an event: CloudEvents' HTTP binding, binary mode.
 
+use std::time::Duration;
+
 use async_nats::{HeaderMap, HeaderValue, Message};
 use bytes::Bytes;
 use murmur_mesh::event::http_binary::HEADER_PREFIX;
+use murmur_mesh::event::structured::BATCH_CONTENT_TYPE;
 use murmur_mesh::subject;
 use murmur_mesh::wire::{self, FORMAT, FORMAT_HEADER};
 
-use super::batch;
 use super::client::Request;
 use crate::publish::TRACE_HEADERS;
 use crate::trace::PARENT;
 
 /// What a head has beside the event's own headers, about.
 const ROOM: usize = 256;
+/// How long the body of an answer may take to end where the status decides alone.
+const BODY_TIME: Duration = Duration::from_secs(1);
 /// What an event cannot be without, with what is known of its value.
 const REQUIRED: [(&str, Option<&str>); 5] = [
     (FORMAT_HEADER, Some(FORMAT)),
@@ -130,22 +134,23 @@ pub(super) fn build(
     line(&mut head, "murmur-replay", target.replay_of(sequence));
     line(&mut head, "content-length", number.format(message.payload.len()));
     head.extend_from_slice(b"\r\n");
-    Request { head, body: message.payload.clone() }
+    Request { head, body: message.payload.clone(), body_time: BODY_TIME }
 }
 
 /// The request that delivers a batch.
 pub(super) fn of_batch(body: Vec<u8>, target: &Target) -> Request {
     let mut head = Vec::with_capacity(target.head.len() + ROOM);
     head.extend_from_slice(&target.head);
-    line(&mut head, "content-type", batch::CONTENT_TYPE);
+    line(&mut head, "content-type", BATCH_CONTENT_TYPE);
     line(&mut head, "content-length", itoa::Buffer::new().format(body.len()));
     head.extend_from_slice(b"\r\n");
-    Request { head, body: Bytes::from(body) }
+    // What it says of each event is in the body: that may take as long as the answer.
+    Request { head, body: Bytes::from(body), body_time: Duration::MAX }
 }
 
 impl Target {
     /// Which replay the delivery of an event belongs to.
-    fn replay_of(&self, sequence: u64) -> &str {
+    pub(super) fn replay_of(&self, sequence: u64) -> &str {
         self.replay.as_ref().filter(|replay| sequence <= replay.boundary).map_or("false", |replay| &replay.id)
     }
 }

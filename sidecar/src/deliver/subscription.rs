@@ -56,6 +56,8 @@ use crate::trace::Tracer;
 const PINNED_WINDOW: usize = 512;
 /// Before a pull that could not be sent is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How soon to look again where something is due that may not be done yet.
+const BLOCKED: Duration = Duration::from_millis(20);
 /// How often the marks of progress are looked at.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// An event is marked when its last mark is older, so at least every third of the ack wait.
@@ -310,8 +312,8 @@ impl Subscription {
         if let Some(prune) = self.client.prune(now) {
             wake = wake.min(prune);
         }
-        // Never a busy loop, whatever the moments above say.
-        wake.max(now + Duration::from_millis(1))
+        // What is due and was not done waits for something that wakes this loop by itself.
+        if wake <= now { now + BLOCKED } else { wake }
     }
 
     /// Tells the broker about all that is held and was not told about for a while.

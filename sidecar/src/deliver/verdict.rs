@@ -18,6 +18,8 @@ pub(super) enum Answer {
         retry_after: Option<Duration>,
         /// What it said, or the beginning.
         body: Vec<u8>,
+        /// Whether that is all of it.
+        whole: bool,
     },
     /// Nobody listens.
     Refused(String),
@@ -51,7 +53,7 @@ pub(super) enum Verdict {
 pub(super) fn verdict(answer: Answer) -> Verdict {
     match answer {
         Answer::Status { status, .. } if status.is_success() => Verdict::Done,
-        Answer::Status { status, retry_after, body } => {
+        Answer::Status { status, retry_after, body, .. } => {
             let cause = said(status, &readable(&body));
             match status {
                 StatusCode::BAD_REQUEST
@@ -91,7 +93,7 @@ mod tests {
 
     fn judged(status: u16) -> Verdict {
         let status = StatusCode::from_u16(status).unwrap();
-        verdict(Answer::Status { status, retry_after: None, body: Vec::new() })
+        verdict(Answer::Status { status, retry_after: None, body: Vec::new(), whole: true })
     }
 
     #[test]
@@ -134,8 +136,12 @@ mod tests {
 
     #[test]
     fn the_cause_names_the_status_and_what_the_service_said() {
-        let answer =
-            Answer::Status { status: StatusCode::BAD_REQUEST, retry_after: None, body: b"no id".to_vec() };
+        let answer = Answer::Status {
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            body: b"no id".to_vec(),
+            whole: true,
+        };
         assert_eq!(verdict(answer), Verdict::Rejected("the service answered 400 Bad Request: no id".into()));
     }
 }

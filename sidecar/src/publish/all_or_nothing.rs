@@ -35,12 +35,11 @@ impl Publisher {
     /// Stores all of `events`, at most [`LARGEST_BATCH`](super::LARGEST_BATCH), or none.
     pub(super) async fn publish_all(&self, events: &[Outgoing]) -> Result<Whole, PublishError> {
         let deadline = self.deadline();
-        let mut lost = false;
-        let result = timeout_at(deadline, self.until_whole(events, deadline, &mut lost)).await;
+        let mut perhaps_stored = false;
+        let result = timeout_at(deadline, self.until_whole(events, deadline, &mut perhaps_stored)).await;
         match result {
             Ok(Ok(whole)) => Ok(whole),
-            // What was sent before the connection was lost may have been stored.
-            Ok(Err(_)) | Err(_) if lost => Err(PublishError::Lost),
+            Ok(Err(_)) | Err(_) if perhaps_stored => Err(PublishError::Lost),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(PublishError::TimedOut),
         }
@@ -50,12 +49,12 @@ impl Publisher {
         &self,
         events: &[Outgoing],
         deadline: Instant,
-        lost: &mut bool,
+        perhaps_stored: &mut bool,
     ) -> Result<Whole, PublishError> {
         let mut pause = FIRST_PAUSE;
         loop {
             if !self.bus.link().connected {
-                self.wait_for_connection(*lost).await?;
+                self.wait_for_connection(*perhaps_stored).await?;
             }
             match self.publish_batch(events.iter(), deadline).await {
                 Ok(committed) => {
@@ -65,6 +64,8 @@ impl Publisher {
                     return Ok(Whole::Stored(places.collect()));
                 }
                 Err(error) if error.is_duplicate_in_batch() => {
+                    // One of them at least.
+                    *perhaps_stored = true;
                     let places = self.places(events, deadline).await?;
                     if let Some(all) = places.iter().copied().collect() {
                         return Ok(Whole::Stored(all));
@@ -75,7 +76,7 @@ impl Publisher {
                     // None is there yet: a copy is being stored, or was just forgotten.
                 }
                 Err(PublishError::Lost) => {
-                    *lost = true;
+                    *perhaps_stored = true;
                     continue;
                 }
                 Err(PublishError::Away) => continue,
@@ -114,7 +115,7 @@ impl Publisher {
             headers.insert(EXPECTED_LAST_MESSAGE_ID, nobodys);
             headers
         };
-        match self.publish_before(deadline, event.subject(), headers, &Bytes::new()).await {
+        match self.publish_before(deadline, false, event.subject(), headers, &Bytes::new()).await {
             Ok(stored) if stored.duplicate => Ok(Some(stored)),
             Ok(_) => Err(PublishError::Unreadable("a question was stored".to_owned())),
             Err(error) if error.is_wrong_last_message() => Ok(None),

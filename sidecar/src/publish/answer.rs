@@ -172,6 +172,12 @@ impl PublishError {
         matches!(self, Self::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT, .. })
     }
 
+    /// Whether, when an attempt before had no answer, nobody can say after this one what became of it:
+    /// all but what the broker says of the messages that are there.
+    pub(super) fn leaves_open_what_was_before(&self) -> bool {
+        self.outcome() == Outcome::NotStored && !self.is_already_there() && !self.is_wrong_last_message()
+    }
+
     /// Whether the last message of the stream was not the expected one.
     pub(super) fn is_wrong_last_message(&self) -> bool {
         matches!(self, Self::Refused { code: WRONG_LAST_MESSAGE_ID, .. })

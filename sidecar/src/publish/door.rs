@@ -51,12 +51,13 @@ impl Door {
         Self { types: types.collect() }
     }
 
-    /// Follows the configuration; what is checked stays until that changes.
+    /// Follows the configuration from `current` on, which the door was made of; what is checked stays until
+    /// that changes.
     pub(crate) async fn follow(
+        mut current: Arc<SidecarConfig>,
         mut configuration: watch::Receiver<Arc<SidecarConfig>>,
         door: watch::Sender<Arc<Self>>,
     ) {
-        let mut current = configuration.borrow_and_update().clone();
         while configuration.changed().await.is_ok() {
             let next = configuration.borrow_and_update().clone();
             if (&next.publishes, &next.schemas) != (&current.publishes, &current.schemas) {

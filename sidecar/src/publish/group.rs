@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{PublishError, Stored};
+use super::answer::{Outcome, PublishError, Stored};
 use super::gathering::{Gathering, Next};
 use super::{Outgoing, Publisher, Whole};
 use crate::metrics::{GroupLabels, Grouped, Metrics};
@@ -43,6 +43,8 @@ struct Single {
     in_flight: usize,
     sent: Instant,
     took: Option<Duration>,
+    /// It may be stored already: it was in a batch of which that is not known.
+    perhaps_stored: bool,
 }
 
 impl GroupCommit {
@@ -65,7 +67,10 @@ impl GroupCommit {
             },
         };
         let (subject, headers) = (event.subject(), || event.headers());
-        let stored = self.publisher.publish_before(deadline, subject, headers, event.payload()).await?;
+        let perhaps_stored = single.perhaps_stored;
+        let publish =
+            self.publisher.publish_before(deadline, perhaps_stored, subject, headers, event.payload());
+        let stored = publish.await?;
         single.took = Some(single.sent.elapsed());
         Ok(stored)
     }
@@ -80,7 +85,7 @@ impl GroupCommit {
         let now = Instant::now();
         let mut gathering = self.lock();
         if let Some(in_flight) = gathering.enter(now) {
-            return Ok(self.single(in_flight, now));
+            return Ok(self.single(in_flight, now, false));
         }
         let (turn, receiver) = oneshot::channel();
         gathering.wait(Waiting { event: event.clone(), turn }, event.weight());
@@ -89,8 +94,8 @@ impl GroupCommit {
         Err(receiver)
     }
 
-    fn single(self: &Arc<Self>, in_flight: usize, sent: Instant) -> Single {
-        Single { group: self.clone(), in_flight, sent, took: None }
+    fn single(self: &Arc<Self>, in_flight: usize, sent: Instant, perhaps_stored: bool) -> Single {
+        Single { group: self.clone(), in_flight, sent, took: None, perhaps_stored }
     }
 
     /// Lets go whoever may, now that something has changed.
@@ -100,7 +105,7 @@ impl GroupCommit {
             let next = self.lock().next(now);
             match next {
                 Next::Nobody => return,
-                Next::Alone(members, first) => self.alone(members, first, now),
+                Next::Alone(members, first) => self.alone(members, first, false, now),
                 Next::Together(members) => {
                     let group = self.clone();
                     tokio::spawn(async move { group.together(members).await });
@@ -109,10 +114,10 @@ impl GroupCommit {
         }
     }
 
-    fn alone(self: &Arc<Self>, members: Vec<Waiting>, first: usize, now: Instant) {
+    fn alone(self: &Arc<Self>, members: Vec<Waiting>, first: usize, perhaps_stored: bool, now: Instant) {
         for (in_flight, one) in (first..).zip(members) {
             // Whoever does not wait any more gives its place back at once.
-            let _ = one.turn.send(Turn::Alone(self.single(in_flight, now)));
+            let _ = one.turn.send(Turn::Alone(self.single(in_flight, now, perhaps_stored)));
         }
     }
 
@@ -121,7 +126,7 @@ impl GroupCommit {
         let (began, deadline) = (Instant::now(), self.publisher.half_deadline());
         members.retain(|one| !one.turn.is_closed());
         if members.is_empty() {
-            self.not_together(members, false, began);
+            self.not_together(members, false, false, began);
             return self.go_on();
         }
         let events = members.iter().map(|one| &*one.event);
@@ -139,13 +144,13 @@ impl GroupCommit {
             // whether all are by now: alone, each gets its own true answer under its message id.
             Err(error) if error.is_duplicate_in_batch() => {
                 self.count(Grouped::Duplicate);
-                self.not_together(members, false, now);
+                self.not_together(members, false, true, now);
             }
-            Ok(None) => self.not_together(members, true, now),
+            Ok(None) => self.not_together(members, true, true, now),
             Err(error) => {
                 tracing::debug!(%error, events = members.len(), "a batch was not stored: its events go one by one");
                 self.count(Grouped::Failed);
-                self.not_together(members, true, now);
+                self.not_together(members, true, error.outcome() != Outcome::NotStored, now);
             }
         }
         self.go_on();
@@ -156,9 +161,15 @@ impl GroupCommit {
         }
     }
 
-    fn not_together(self: &Arc<Self>, members: Vec<Waiting>, refused: bool, now: Instant) {
+    fn not_together(
+        self: &Arc<Self>,
+        members: Vec<Waiting>,
+        refused: bool,
+        perhaps_stored: bool,
+        now: Instant,
+    ) {
         let first = self.lock().batch_failed(members.len(), refused, now);
-        self.alone(members, first, now);
+        self.alone(members, first, perhaps_stored, now);
     }
 
     fn count(&self, outcome: Grouped) {

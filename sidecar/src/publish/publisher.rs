@@ -36,7 +36,7 @@ impl Publisher {
         headers: impl Fn() -> HeaderMap,
         payload: &Bytes,
     ) -> Result<Stored, PublishError> {
-        self.publish_before(self.deadline(), subject, headers, payload).await
+        self.publish_before(self.deadline(), false, subject, headers, payload).await
     }
 
     /// When a publish that begins now is given up.
@@ -50,20 +50,26 @@ impl Publisher {
     }
 
     /// Publishes, as [`Publisher::publish`], with what is left of the time.
+    /// `perhaps_stored`: an attempt before this one had no answer.
     pub(super) async fn publish_before(
         &self,
         deadline: Instant,
+        mut perhaps_stored: bool,
         subject: impl Into<Subject>,
         headers: impl Fn() -> HeaderMap,
         payload: &Bytes,
     ) -> Result<Stored, PublishError> {
         let subject = subject.into();
-        let mut sent = false;
-        match timeout_at(deadline, self.until_stored(subject, headers, payload, &mut sent)).await {
+        let (mut sent, lost) = (false, &mut perhaps_stored);
+        match timeout_at(deadline, self.until_stored(subject, headers, payload, &mut sent, lost)).await {
+            // What the last attempt was told says nothing of those before.
+            Ok(Err(error)) if perhaps_stored && error.leaves_open_what_was_before() => {
+                Err(PublishError::Lost)
+            }
             Ok(result) => result,
-            Err(_) if !sent => Err(PublishError::Away),
-            Err(_) if self.bus.link().connected => Err(PublishError::TimedOut),
-            Err(_) => Err(PublishError::Lost),
+            Err(_) if sent && self.bus.link().connected => Err(PublishError::TimedOut),
+            Err(_) if sent || perhaps_stored => Err(PublishError::Lost),
+            Err(_) => Err(PublishError::Away),
         }
     }
 
@@ -73,10 +79,11 @@ impl Publisher {
         headers: impl Fn() -> HeaderMap,
         payload: &Bytes,
         sent: &mut bool,
+        lost: &mut bool,
     ) -> Result<Stored, PublishError> {
         loop {
             if !self.bus.link().connected {
-                self.wait_for_connection(*sent).await?;
+                self.wait_for_connection(*sent || *lost).await?;
             }
             let mut ticket = self.bus.replies().wait();
             let asked = self.bus.ask(subject.clone(), ticket.subject(), headers(), payload.clone());
@@ -90,7 +97,10 @@ impl Publisher {
                     return Err(PublishError::Refused { code: 0, description: error.to_string() });
                 }
             }
-            let Some(message) = ticket.answer().await else { continue };
+            let Some(message) = ticket.answer().await else {
+                *lost = true;
+                continue;
+            };
             drop(ticket);
             match answer::read(&message) {
                 Err(error) if error.is_duplicate_under_way() => sleep(MOMENT).await,

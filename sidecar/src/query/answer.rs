@@ -81,7 +81,7 @@ impl Answers {
             service,
             authorization,
             connections: Connections::default(),
-            in_flight: InFlight::new(limits.answers_waiting, limits.query_bytes, metrics.answering.clone()),
+            in_flight: InFlight::new(limits.answers_waiting, limits.answer_bytes, metrics.answering.clone()),
             concurrency: Semaphore::new(limits.answers),
             metrics,
             tracer,

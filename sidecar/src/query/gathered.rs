@@ -1,6 +1,7 @@
 //! The answers to a query, put together. Pure.
 
 use data_encoding::BASE64;
+use murmur_mesh::event::structured;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -80,9 +81,9 @@ pub(super) fn name(outcome: &Outcome) -> &'static str {
 
 /// The data, if it says that it is JSON and is.
 fn json(spoken: &Spoken) -> Option<&RawValue> {
-    let media_type = spoken.content_type.as_deref()?.split(';').next()?.trim().to_ascii_lowercase();
-    let is_json = media_type == "application/json" || media_type.ends_with("+json");
-    is_json.then(|| serde_json::from_slice(&spoken.data).ok()).flatten()
+    structured::is_json(spoken.content_type.as_deref()?)
+        .then(|| serde_json::from_slice(&spoken.data).ok())
+        .flatten()
 }
 
 #[cfg(test)]

@@ -59,8 +59,9 @@ impl Exporter {
                 }
             };
             let stopped = tokio::select! {
-                () = until => false,
+                biased;
                 () = stop.cancelled() => true,
+                () = until => false,
             };
             if stopped {
                 while let Ok(span) = self.spans.try_recv() {
@@ -87,7 +88,11 @@ impl Exporter {
         stop: &CancellationToken,
     ) {
         for attempt in 1..=TRIES {
-            match self.send(connections, spans).await {
+            let sent = tokio::select! {
+                sent = self.send(connections, spans) => sent,
+                () = stop.cancelled() => break,
+            };
+            match sent {
                 Ok(()) => {
                     self.exported.inc_by(spans.len() as u64);
                     if std::mem::take(is_away) {

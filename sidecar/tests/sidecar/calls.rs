@@ -364,6 +364,23 @@ async fn only_what_may_be_repeated_is_sent_again_when_a_connection_breaks_before
 }
 
 #[tokio::test]
+async fn a_call_that_may_have_been_read_is_never_said_not_to_have_been_sent() {
+    let listener = TcpListener::bind((ip(1), 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The pod takes the request and dies.
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        read_head(&mut stream).await;
+    });
+    let dns = Dns::start().await;
+    dns.pods("products", &[ip(1)]);
+    let world = world(&dns, port).await;
+    let answer = Http::connect(world.local).await.send("DELETE", "/v1/services/products/x", &[], "").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (502, "broken"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_http_is_a_502() {
     let (port, _) = raw(|mut stream, _| async move {
         read_head(&mut stream).await;

@@ -15,15 +15,15 @@ use crate::support::{Received, Service, Setup, World, eventually, get, post, sub
 
 const NOW: Duration = Duration::ZERO;
 
-fn none() -> serde_json::Value {
+pub(crate) fn none() -> serde_json::Value {
     json!({"policy": "none"})
 }
 
-fn keyed() -> serde_json::Value {
+pub(crate) fn keyed() -> serde_json::Value {
     json!({"policy": "key", "shards": 1})
 }
 
-async fn world(subscriptions: Vec<serde_json::Value>) -> World {
+pub(crate) async fn world(subscriptions: Vec<serde_json::Value>) -> World {
     World::start(Setup { subscriptions, ..Setup::default() }).await
 }
 
@@ -465,87 +465,4 @@ async fn the_status_of_an_answer_whose_body_never_ends_decides() {
     assert_eq!(world.stored(DEAD_LETTERS).await, 3);
     let cause = world.message(DEAD_LETTERS, 1).await.headers.get("murmur-dead-cause").unwrap().to_string();
     assert!(cause.ends_with(": bad"), "{cause}");
-}
-
-fn batched() -> serde_json::Value {
-    json!({"maxEvents": 10, "maxWait": 100})
-}
-
-/// The ids of the events in a batch, and their places in the store.
-fn members(one: &Received) -> Vec<(String, String)> {
-    let events: Vec<serde_json::Value> = serde_json::from_slice(&one.body).unwrap();
-    let text = |event: &serde_json::Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
-    events.iter().map(|event| (text(event, "id"), text(event, "murmursequence"))).collect()
-}
-
-#[tokio::test]
-async fn events_come_in_batches_with_one_of_each_key() {
-    let service = Service::ok().await;
-    let mut many = subscription("all", service.port, keyed());
-    many["deliver"]["batch"] = batched();
-    let world = world(vec![many]).await;
-    world.fill(100, |id| format!("k{}", id % 20)).await;
-    world.until_done("all-0").await;
-    let received = service.received();
-    let all: Vec<_> = received.iter().flat_map(members).collect();
-    assert_eq!(all.len(), 100, "each came once");
-    assert!(received.len() < 40, "{} requests", received.len());
-    for one in &received {
-        assert_eq!(one.header("content-type"), "application/cloudevents-batch+json");
-        let mut keys: Vec<_> = members(one).iter().map(|(id, _)| id.parse::<u64>().unwrap() % 20).collect();
-        let number = keys.len();
-        keys.sort_unstable();
-        keys.dedup();
-        assert!((1..=10).contains(&number) && keys.len() == number);
-    }
-    for key in 0..20 {
-        let ids = all.iter().map(|(id, _)| id.parse::<u64>().unwrap()).filter(|id| id % 20 == key);
-        assert!(ids.is_sorted());
-    }
-    let event = &serde_json::from_slice::<serde_json::Value>(&received[0].body).unwrap()[0];
-    assert_eq!(
-        (&event["type"], &event["data"], &event["specversion"]),
-        (&json!("T"), &json!({}), &json!("1.0"))
-    );
-}
-
-#[tokio::test]
-async fn the_results_of_a_batch_say_what_becomes_of_each_event_and_who_is_not_named_comes_again() {
-    let service = Service::saying(|one| {
-        let results: Vec<_> = members(one)
-            .into_iter()
-            .filter(|(id, _)| id != "3" || one.body.windows(18).any(|part| part == b"\"murmurattempt\":2,"))
-            .map(|(id, sequence)| {
-                let outcome = if id == "5" { "reject" } else { "done" };
-                json!({"sequence": sequence, "outcome": outcome, "reason": "no fives"})
-            })
-            .collect();
-        json!({"results": results}).to_string()
-    })
-    .await;
-    let mut many = subscription("all", service.port, none());
-    many["deliver"]["batch"] = batched();
-    let world = world(vec![many]).await;
-    world.fill(8, |id| id.to_string()).await;
-    world.until_done("all-all").await;
-    let ids: Vec<_> = service.received().iter().flat_map(members).map(|(id, _)| id).collect();
-    assert_eq!(ids.iter().filter(|id| *id == "3").count(), 2);
-    assert_eq!(ids.len(), 9);
-    assert_eq!(world.stored(DEAD_LETTERS).await, 1);
-    let letter = world.message(DEAD_LETTERS, 1).await;
-    assert_eq!(letter.headers.get("murmur-dead-cause").unwrap().as_str(), "no fives");
-}
-
-#[tokio::test]
-async fn one_bad_event_in_a_batch_takes_no_other_with_it() {
-    let service =
-        Service::start(|one| (if members(one).iter().any(|(id, _)| id == "4") { 400 } else { 200 }, NOW))
-            .await;
-    let mut many = subscription("all", service.port, none());
-    many["deliver"]["batch"] = batched();
-    let world = world(vec![many]).await;
-    world.fill(10, |id| id.to_string()).await;
-    world.until_done("all-all").await;
-    assert_eq!(world.stored(DEAD_LETTERS).await, 1);
-    assert_eq!(world.message(DEAD_LETTERS, 1).await.headers.get("ce-id").unwrap().as_str(), "4");
 }

@@ -149,6 +149,22 @@ async fn publishing_under_way_survives_a_short_loss_of_the_connection() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_lost_leaves_the_outcome_open_whatever_the_next_try_is_told() {
+    let mut world = World::start(Setup { sidecar: false, ..Setup::default() }).await;
+    let wire = Wire::to(world.broker.port(), Duration::from_millis(300)).await;
+    world.wire = Some(wire.port);
+    world.run().await;
+    let local = world.local;
+    let publish = tokio::spawn(async move { post(local, "/v1/events/T", &[("ce-id", "1")], "").await });
+    eventually("it is stored", async || world.stored(EVENTS).await == 1).await;
+    // The next try finds nobody who stores, which says nothing of the first.
+    world.js.delete_stream(EVENTS).await.unwrap();
+    wire.cut();
+    let answer = publish.await.unwrap();
+    assert_eq!(answer.json()["outcome"], "unknown", "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_sidecar_that_starts_before_the_bus_works_once_it_is_there() {
     let service = Service::ok().await;
     let subscriptions = vec![subscription("all", service.port, keyed())];

@@ -117,3 +117,48 @@ async fn a_connection_that_is_lost_in_the_middle_of_batches_loses_and_doubles_no
     cut.abort();
     check(&world, &answers).await;
 }
+
+#[tokio::test]
+async fn when_the_answer_to_a_batch_never_comes_nobody_is_told_that_nothing_was_stored() {
+    let mut world = World::start(Setup { sidecar: false, ..synced() }).await;
+    let wire = Wire::to(world.broker.port(), Duration::ZERO).await;
+    world.wire = Some(wire.port);
+    world.run().await;
+    let local = world.local;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            tokio::spawn(async move {
+                let mut http = Http::connect(local).await;
+                for round in 0.. {
+                    let id = own(client, round);
+                    let answer = http.send("POST", "/v1/events/T", &[("ce-id", id.as_str())], "").await;
+                    if answer.status != 200 {
+                        return (id, answer.json()["outcome"].as_str().unwrap().to_owned());
+                    }
+                }
+                unreachable!()
+            })
+        })
+        .collect();
+    while batches(&world, "stored").await < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What is sent now is stored without an answer.
+    wire.hold();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    wire.end();
+    let mut outcomes = BTreeMap::new();
+    for client in clients {
+        let (id, outcome) = client.await.unwrap();
+        outcomes.insert(id, outcome);
+    }
+    let mut open = 0;
+    for sequence in 1..=world.stored(EVENTS).await {
+        let id = world.message(EVENTS, sequence).await.headers.get("ce-id").unwrap().to_string();
+        if let Some(outcome) = outcomes.get(&id) {
+            assert_eq!(outcome, "unknown", "{id} is stored");
+            open += 1;
+        }
+    }
+    assert!(open > 0, "no answer was on its way: {outcomes:?}");
+}

@@ -5,6 +5,7 @@
 
 mod admin;
 mod bad_input;
+mod batch_delivery;
 mod batches;
 mod calls;
 mod configuration;

@@ -44,7 +44,7 @@ impl Subscription {
             let Some(held) = self.lanes.get_mut(position) else { continue };
             bytes += batch::room(&held.message);
             if !members.is_empty() && (held.alone || bytes > batch::LARGEST) {
-                self.lanes.put_back(position);
+                self.lanes.put_first(position);
                 break;
             }
             let moment = Timestamp::now();
@@ -73,7 +73,13 @@ impl Subscription {
             let started = Instant::now();
             let mut body = Vec::new();
             for (position, message, attempt) in &members {
-                batch::write(&mut body, message, position.sequence, *attempt);
+                batch::write(
+                    &mut body,
+                    message,
+                    position.sequence,
+                    *attempt,
+                    target.replay_of(position.sequence),
+                );
             }
             body.push(b']');
             let request = request::of_batch(body, &target);
@@ -86,6 +92,10 @@ impl Subscription {
     /// The service answered for a batch.
     pub(super) fn batch_answered(&mut self, positions: Vec<Position>, answer: Answer) {
         let said = match &answer {
+            // What is missing may be what says that an event is to come again.
+            Answer::Status { status, whole: false, .. } if status.is_success() => {
+                Some(Err("the service's answer to a batch breaks off or is too long".to_owned()))
+            }
             Answer::Status { status, body, .. } if status.is_success() => Some(Results::read(body)),
             _ => None,
         };

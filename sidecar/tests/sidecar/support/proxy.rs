@@ -1,6 +1,7 @@
 //! A wire between the sidecar and the broker that can be cut.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio::task::JoinHandle;
 
 pub(crate) struct Wire {
     pub(crate) port: u16,
+    held: Arc<AtomicBool>,
+    accepting: JoinHandle<()>,
     connections: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -20,8 +23,11 @@ impl Wire {
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(Mutex::new(Vec::new()));
         let all = connections.clone();
-        tokio::spawn(async move {
+        let held = Arc::<AtomicBool>::default();
+        let is_held = held.clone();
+        let accepting = tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                let is_held = is_held.clone();
                 let connection = tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, broker)).await else { return };
                     let ((mut from_near, mut to_near), (mut from_far, mut to_far)) =
@@ -31,6 +37,9 @@ impl Wire {
                         let mut buffer = vec![0; 4096];
                         while let Ok(length @ 1..) = from_far.read(&mut buffer).await {
                             tokio::time::sleep(slowness).await;
+                            if is_held.load(Ordering::Relaxed) {
+                                std::future::pending::<()>().await;
+                            }
                             if to_near.write_all(&buffer[..length]).await.is_err() {
                                 return;
                             }
@@ -44,7 +53,7 @@ impl Wire {
                 all.lock().unwrap().push(connection);
             }
         });
-        Self { port, connections }
+        Self { port, held, accepting, connections }
     }
 
     /// Cuts all connections; new ones are possible at once.
@@ -52,5 +61,16 @@ impl Wire {
         for connection in self.connections.lock().unwrap().drain(..) {
             connection.abort();
         }
+    }
+
+    /// Nothing of what the broker says arrives any more.
+    pub(crate) fn hold(&self) {
+        self.held.store(true, Ordering::Relaxed);
+    }
+
+    /// Cuts all connections; there will be no new ones.
+    pub(crate) fn end(&self) {
+        self.accepting.abort();
+        self.cut();
     }
 }
