@@ -114,7 +114,8 @@ pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
     })
 }
 
-/// Makes the durables of a subscription to every [`EVENT_TYPE`], as the operator does.
+/// Makes the durables of a subscription of [`SERVICE`] to every [`EVENT_TYPE`], as
+/// the operator does, the filters for its own redriven dead letters included.
 ///
 /// # Errors
 /// When the broker refuses.
@@ -122,7 +123,7 @@ pub async fn durables(
     context: &jetstream::Context,
     subscription: &Subscription,
 ) -> Result<Vec<PullConsumer>> {
-    let event_type = EVENT_TYPE.parse()?;
+    let (service, event_type) = (SERVICE.parse()?, EVENT_TYPE.parse()?);
     let mut made = Vec::new();
     for (shard, name) in subscription.durables() {
         let mut config = pull::Config {
@@ -137,14 +138,21 @@ pub async fn durables(
             },
             ..pull::Config::default()
         };
-        config.filter_subjects = match (shard, subscription.ordering) {
+        let partitions: Vec<Option<Partition>> = match (shard, subscription.ordering) {
             (Shard::Number(number), Ordering::Key { shards }) if shards > 1 => {
-                Partition::of_shard(number, shards)
-                    .map(|partition| subject::event_filter(None, Some(partition), &event_type))
-                    .collect()
+                Partition::of_shard(number, shards).map(Some).collect()
             }
-            _ => vec![subject::event_filter(None, None, &event_type)],
+            _ => vec![None],
         };
+        config.filter_subjects = partitions
+            .into_iter()
+            .flat_map(|partition| {
+                [
+                    subject::event_filter(None, partition, &event_type),
+                    subject::redrive(&service, &subscription.name, partition),
+                ]
+            })
+            .collect();
         if shard != Shard::All {
             config.priority_policy = PriorityPolicy::PinnedClient;
             config.priority_groups = vec![PIN_GROUP.to_owned()];
