@@ -1,5 +1,6 @@
 //! What a benchmark found: a table to read and a file to compute with.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -20,22 +21,51 @@ pub struct Row {
     pub bare: Option<f64>,
     /// The first by the second.
     pub ratio: Option<f64>,
-    /// What the ratio, or the figure where there is nothing to compare with,
-    /// must not exceed (or, for rates, not fall below); `None` where no bar is set.
-    pub bar: Option<f64>,
+    /// What is asked of it.
+    pub bar: Bar,
     /// Whether it does as the bar asks.
     pub met: Option<bool>,
 }
 
-/// How a figure is held against its bar.
-#[derive(Debug, Clone, Copy)]
+/// What is asked of a figure: of itself, or of its ratio to the bare one.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Bar {
-    /// There is none.
+    /// Nothing.
     None,
-    /// It must not be more.
+    /// The figure itself must not be more, whatever the bare one is.
     AtMost(f64),
-    /// It must not be less.
+    /// The figure itself must not be less.
     AtLeast(f64),
+    /// The ratio must not be more.
+    RatioAtMost(f64),
+    /// The ratio must not be less.
+    RatioAtLeast(f64),
+}
+
+impl Bar {
+    /// Whether it is met; a ratio that there is none of does not meet anything.
+    fn met(self, figure: f64, ratio: Option<f64>) -> Option<bool> {
+        match self {
+            Self::None => None,
+            Self::AtMost(bar) => Some(figure <= bar),
+            Self::AtLeast(bar) => Some(figure >= bar),
+            Self::RatioAtMost(bar) => Some(ratio.is_some_and(|ratio| ratio <= bar)),
+            Self::RatioAtLeast(bar) => Some(ratio.is_some_and(|ratio| ratio >= bar)),
+        }
+    }
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Self::None => "-".to_owned(),
+            Self::AtMost(bar) => format!("<= {bar}"),
+            Self::AtLeast(bar) => format!(">= {bar}"),
+            Self::RatioAtMost(bar) => format!("<= {bar} x"),
+            Self::RatioAtLeast(bar) => format!(">= {bar} x"),
+        })
+    }
 }
 
 /// The rows of one benchmark.
@@ -56,12 +86,6 @@ impl Table {
         bar: Bar,
     ) {
         let ratio = bare.filter(|bare| *bare > 0.0).map(|bare| murmur / bare);
-        let judged = ratio.unwrap_or(murmur);
-        let (bar, met) = match bar {
-            Bar::None => (None, None),
-            Bar::AtMost(bar) => (Some(bar), Some(judged <= bar)),
-            Bar::AtLeast(bar) => (Some(bar), Some(judged >= bar)),
-        };
         self.rows.push(Row {
             scenario: scenario.to_owned(),
             figure: figure.to_owned(),
@@ -70,7 +94,7 @@ impl Table {
             bare,
             ratio,
             bar,
-            met,
+            met: bar.met(murmur, ratio),
         });
     }
 
@@ -82,20 +106,20 @@ impl Table {
     pub fn finish(&self, name: &str) -> Result<()> {
         println!("\n{name}");
         println!(
-            "{:<40} {:<22} {:>12} {:>12} {:>8} {:>8}  unit",
+            "{:<40} {:<22} {:>12} {:>12} {:>8} {:>10}  unit",
             "scenario", "figure", "murmur", "bare", "ratio", "bar"
         );
         for row in &self.rows {
             let number =
                 |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
             println!(
-                "{:<40} {:<22} {:>12.2} {:>12} {:>8} {:>8}  {}{}",
+                "{:<40} {:<22} {:>12.2} {:>12} {:>8} {:>10}  {}{}",
                 row.scenario,
                 row.figure,
                 row.murmur,
                 number(row.bare),
                 number(row.ratio),
-                number(row.bar),
+                row.bar,
                 row.unit,
                 if row.met == Some(false) { "  (bar not met)" } else { "" },
             );
@@ -138,10 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_below_its_bar_is_not_met() {
-        let mut table = Table::default();
-        table.add("s", "f", "1/s", 50.0, Some(100.0), Bar::AtLeast(0.6));
-        table.add("s", "f", "ms", 1.5, Some(1.0), Bar::AtMost(1.6));
-        assert_eq!(table.rows.iter().map(|row| row.met).collect::<Vec<_>>(), [Some(false), Some(true)]);
+    fn a_bar_asks_something_of_the_figure_or_of_its_ratio_to_the_bare_one() {
+        let met = |murmur, bare, bar| {
+            let mut table = Table::default();
+            table.add("s", "f", "u", murmur, bare, bar);
+            table.rows[0].met
+        };
+        assert_eq!(met(50.0, Some(100.0), Bar::RatioAtLeast(0.6)), Some(false));
+        assert_eq!(met(50.0, Some(100.0), Bar::AtLeast(0.6)), Some(true));
+        assert_eq!(met(1.5, Some(1.0), Bar::RatioAtMost(1.6)), Some(true));
+        assert_eq!(met(1.5, Some(1.5), Bar::AtMost(1.4)), Some(false));
+        assert_eq!(met(1.5, None, Bar::RatioAtMost(2.0)), Some(false), "there is no ratio");
+        assert_eq!(met(1.5, Some(1.0), Bar::None), None);
     }
 }

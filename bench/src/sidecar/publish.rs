@@ -46,12 +46,14 @@ fn bars(shape: Shape, synced: bool) -> Bars {
     };
     let bars = Bars { memory, ..NO_BARS };
     match (shape, synced) {
-        (Shape::Clients(64), false) => Bars { throughput: Bar::AtLeast(0.6), cpu: Bar::AtMost(1.6), ..bars },
-        (Shape::Rate(1000), false) => Bars { p50: Bar::AtMost(1.6), p99: Bar::AtMost(2.0), ..bars },
-        (Shape::Rate(5000), false) => Bars { p99: Bar::AtMost(3.0), ..bars },
-        (Shape::Clients(1), true) => Bars { p50: Bar::AtMost(1.5), ..bars },
-        (Shape::Clients(64), true) => Bars { throughput: Bar::AtLeast(3.0), ..bars },
-        (Shape::Clients(256), true) => Bars { throughput: Bar::AtLeast(5.0), ..bars },
+        (Shape::Clients(64), false) => {
+            Bars { throughput: Bar::RatioAtLeast(0.6), cpu: Bar::RatioAtMost(1.6), ..bars }
+        }
+        (Shape::Rate(1000), false) => Bars { p50: Bar::RatioAtMost(1.6), p99: Bar::RatioAtMost(2.0), ..bars },
+        (Shape::Rate(5000), false) => Bars { p99: Bar::RatioAtMost(3.0), ..bars },
+        (Shape::Clients(1), true) => Bars { p50: Bar::RatioAtMost(1.5), ..bars },
+        (Shape::Clients(64), true) => Bars { throughput: Bar::RatioAtLeast(3.0), ..bars },
+        (Shape::Clients(256), true) => Bars { throughput: Bar::RatioAtLeast(5.0), ..bars },
         _ => bars,
     }
 }
