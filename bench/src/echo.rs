@@ -1,19 +1,14 @@
 //! The floor of anything that takes HTTP requests: a hyper server that reads
 //! the body and answers 204, on one thread, as a process of its own.
 
-use std::convert::Infallible;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+
+use crate::receiver;
 
 /// The server's process; killed, by its id, when dropped.
 pub struct Echo {
@@ -55,17 +50,5 @@ impl Echo {
 pub async fn serve() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?.port());
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let service = service_fn(|request: Request<Incoming>| async move {
-            let _ = request.into_body().collect().await;
-            let mut response = Response::new(Empty::<Bytes>::new());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok::<_, Infallible>(response)
-        });
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-        );
-    }
+    receiver::serve(listener, drop).await
 }

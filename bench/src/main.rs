@@ -2,10 +2,12 @@
 //! same run and in turns, since the machines that they run on are noisy.
 
 mod alone;
+mod arrivals;
 mod echo;
 mod http;
 mod load;
 mod operator;
+mod receiver;
 mod sidecar;
 mod steady;
 mod table;

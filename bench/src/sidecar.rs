@@ -1,10 +1,16 @@
 //! The sidecar beside a bare async-nats client: publishing, delivery of a
-//! backlog, memory, and how soon it is ready. 1 KiB events, medians of rounds
-//! in turns.
+//! backlog, both of them end to end, how soon it is ready, and what it costs when
+//! it has nothing to do. 1 KiB events, medians of rounds in turns.
 
 mod bed;
+mod consume;
 mod deliver;
+mod end_to_end;
+mod idle;
+mod loads;
 mod publish;
+mod side;
+mod start;
 
 use std::path::PathBuf;
 
@@ -21,11 +27,11 @@ pub struct Arguments {
     /// How often each side takes its turn.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Seconds of publishing in a round.
+    /// Seconds of publishing in a round; end to end three times as long.
     #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// Events of the backlog that is delivered in a round.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 200_000)]
     backlog: u64,
     /// Only the scenarios whose names hold this.
     #[arg(long, default_value = "")]
@@ -45,8 +51,9 @@ impl Arguments {
 pub async fn run(arguments: Arguments) -> Result<()> {
     let mut table = Table::default();
     publish::measure(&arguments, &mut table).await?;
-    if arguments.wants("deliver a backlog") {
-        deliver::measure(&arguments, &mut table).await?;
-    }
+    deliver::measure(&arguments, &mut table).await?;
+    end_to_end::measure(&arguments, &mut table).await?;
+    start::measure(&arguments, &mut table).await?;
+    idle::measure(&arguments, &mut table).await?;
     table.finish("sidecar")
 }

@@ -141,6 +141,11 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// The largest; 0 of nothing.
+pub fn largest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
+}
+
 /// The `share` (0 to 1) quantile; 0 of nothing.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     if sorted.is_empty() {

@@ -5,13 +5,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_nats::jetstream;
-use murmur_mesh::config::{LogLevel, Subscription};
-use murmur_test_support::{Broker, Sidecar, http, mesh};
+use http::StatusCode;
+use murmur_mesh::config::{LogLevel, SidecarConfig, Subscription};
+use murmur_test_support::http::connect;
+use murmur_test_support::{Broker, Sidecar, mesh};
 
-/// JetStream's settings of a bundled broker: acknowledged means on disk.
-pub const SYNCED: &str = "sync_interval: always";
-/// JetStream's own defaults: synced to disk every two minutes.
-pub const UNSYNCED: &str = "";
+use super::loads::body;
+use crate::http::publish;
+
+/// When the broker syncs to disk.
+#[derive(Clone, Copy)]
+pub struct DiskSync {
+    /// As scenarios are named.
+    pub name: &'static str,
+    /// JetStream's settings.
+    pub jetstream: &'static str,
+    /// Whether acknowledged means on disk.
+    pub synced: bool,
+}
+
+/// A bundled broker's: acknowledged means on disk.
+pub const SYNCED: DiskSync = DiskSync { name: "synced", jetstream: "sync_interval: always", synced: true };
+/// JetStream's own: every two minutes.
+pub const UNSYNCED: DiskSync = DiskSync { name: "default sync", jetstream: "", synced: false };
 
 /// A broker with the streams of a mesh.
 pub struct Bed {
@@ -37,12 +53,12 @@ impl Bed {
         Self::with(SYNCED).await
     }
 
-    /// Starts it with these settings of JetStream.
+    /// Starts it, to sync like that.
     ///
     /// # Errors
     /// When nats-server is missing or refuses.
-    pub async fn with(jetstream: &str) -> Result<Self> {
-        let bed = Self { broker: Broker::start(jetstream, "").await? };
+    pub async fn with(sync: DiskSync) -> Result<Self> {
+        let bed = Self { broker: Broker::start(sync.jetstream, "").await? };
         mesh::streams(&bed.client().await?, -1).await?;
         Ok(bed)
     }
@@ -65,20 +81,28 @@ impl Bed {
     /// # Errors
     /// When it does not come up.
     pub async fn sidecar(&self, binary: &Path, subscriptions: Vec<Subscription>) -> Result<Started> {
-        let mut config = mesh::config(subscriptions)?;
-        config.log_level = LogLevel::Warn;
+        self.sidecar_with(binary, mesh::config(subscriptions)?).await
+    }
+
+    /// Starts a sidecar with this configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn sidecar_with(&self, binary: &Path, config: SidecarConfig) -> Result<Started> {
+        let config = SidecarConfig { log_level: LogLevel::Warn, ..config };
         let began = Instant::now();
         let sidecar = Sidecar::start(binary, &self.broker.url(), &config, &[]).await?;
         let started = began.elapsed().as_secs_f64();
-        let body = super::publish::body();
-        while http::connect(sidecar.port).await.is_err()
-            || crate::http::publish(&mut http::connect(sidecar.port).await?, &body).await.is_err()
-        {
+        while publish_first(sidecar.port).await.is_err() {
             anyhow::ensure!(began.elapsed() < Duration::from_secs(10), "nothing could be published");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(Started { sidecar, started, first_publish: began.elapsed().as_secs_f64() })
     }
+}
+
+async fn publish_first(port: u16) -> Result<()> {
+    publish(&mut connect(port).await?, body(), StatusCode::OK).await
 }
 
 /// A subscription for speed: many at once with the service.

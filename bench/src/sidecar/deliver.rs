@@ -1,133 +1,104 @@
 //! Delivery of a backlog: through the sidecar to a service that answers 204 at
-//! once, and to a bare consumer that acknowledges at once. And what a sidecar
-//! with nothing to do costs.
-
-use std::time::{Duration, Instant};
+//! once, and to a bare consumer that acknowledges at once.
+//!
+//! The floor of the CPU is what cannot be saved: that consumer, and an HTTP
+//! client that sends the service as many requests.
 
 use anyhow::{Context, Result};
-use futures::StreamExt;
-use murmur_mesh::config::Ordering;
-use murmur_mesh::event::{Defaults, Draft};
-use murmur_mesh::wire;
+use murmur_mesh::config::Subscription;
 use murmur_test_support::mesh;
 use murmur_test_support::process::{cpu_seconds, memory};
 
-use super::Arguments;
-use super::bed::{Bed, Started, subscription};
-use super::publish::body;
-use crate::http::Receiver;
-use crate::table::{Bar, Table, median};
+use super::bed::{Bed, subscription};
+use super::{Arguments, consume, loads};
+use crate::arrivals::Arrivals;
+use crate::receiver::Receiver;
+use crate::table::{Bar, Table, largest, median};
 
-/// Measures delivery, and memory and CPU when idle.
+/// What one round of one side gave.
+struct Round {
+    /// Events a second.
+    rate: f64,
+    /// CPU seconds of a million events, of the side itself and of the broker.
+    cpu: f64,
+    broker: f64,
+}
+
+/// Measures it.
 ///
 /// # Errors
 /// When events do not arrive.
 pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
-    let bed = Bed::start().await?;
-    fill(&bed, arguments.backlog).await?;
-    let receiver = Receiver::start().await?;
-    let (mut through, mut bare, mut cpu, mut peak) = (vec![], vec![], vec![], vec![]);
-    let (mut started, mut first_publish) = (vec![], vec![]);
-    for round in 0..arguments.rounds {
-        let name = format!("round-{round}");
-        let subscription = subscription(&name, receiver.port)?;
-        mesh::durables(&bed.client().await?, &subscription).await?;
-        receiver.reset();
-        let Started { sidecar, started: ready, first_publish: published } =
-            bed.sidecar(&arguments.sidecar, vec![subscription]).await?;
-        through.push(receiver.rate_of(arguments.backlog).await?);
-        cpu.push(cpu_seconds(sidecar.pid()?)? / arguments.backlog as f64 * 1e6);
-        peak.push(memory(sidecar.pid()?, "VmHWM")?);
-        started.push(ready * 1e3);
-        first_publish.push(published * 1e3);
-        drop(sidecar);
-        bare.push(without(&bed, &format!("bare-{round}"), arguments.backlog).await?);
-    }
     let scenario = format!("deliver a backlog of {}", arguments.backlog);
-    table.add(&scenario, "throughput", "events/s", median(through), Some(median(bare)), Bar::None);
-    table.add(&scenario, "sidecar's CPU", "s/million", median(cpu), None, Bar::None);
-    table.add(&scenario, "peak memory", "MiB", median(peak), None, Bar::AtMost(32.0));
-    table.add("start, broker there", "started", "ms", median(started), None, Bar::AtMost(80.0));
-    table.add("start, broker there", "first publish", "ms", median(first_publish), None, Bar::AtMost(80.0));
-    idle(arguments, table, receiver.port).await
-}
-
-async fn idle(arguments: &Arguments, table: &mut Table, port: u16) -> Result<()> {
+    if !arguments.wants(&scenario) {
+        return Ok(());
+    }
     let bed = Bed::start().await?;
-    let mut subscription = subscription("idle", port)?;
-    // What a subscription has that says nothing about it.
-    subscription.ordering = Ordering::Key { shards: 4 };
-    mesh::durables(&bed.client().await?, &subscription).await?;
-    let sidecar = bed.sidecar(&arguments.sidecar, vec![subscription]).await?.sidecar;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let (began, before) = (Instant::now(), cpu_seconds(sidecar.pid()?)?);
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let share = (cpu_seconds(sidecar.pid()?)? - before) / began.elapsed().as_secs_f64() * 100.0;
-    table.add(
-        "idle, one subscription",
-        "resident memory",
-        "MiB",
-        memory(sidecar.pid()?, "VmRSS")?,
-        None,
-        Bar::AtMost(12.0),
+    let filling = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
+    loads::store(filling.port, arguments.backlog).await.context("the backlog could not be stored")?;
+    drop(filling);
+    let (mut through, mut bare, mut posts, mut peak) = (vec![], vec![], vec![], vec![]);
+    for round in 0..arguments.rounds {
+        let arrivals = Arrivals::new();
+        let receiver = Receiver::start(arrivals.clone())?;
+        let subscribed = subscription(&format!("round-{round}"), receiver.port)?;
+        let connections = usize::from(subscribed.deliver.concurrency);
+        let (of_round, used) = with_sidecar(&bed, arguments, subscribed, &arrivals).await?;
+        through.push(of_round);
+        peak.push(used);
+        bare.push(without(&bed, arguments, subscription(&format!("bare-{round}"), receiver.port)?).await?);
+        let ran = consume::posts(receiver.port, connections, arguments.backlog).await?;
+        ran.result?;
+        posts.push(million(ran.cpu, arguments));
+    }
+    let of = |rounds: &[Round], figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
+    let (rate, cpu, broker) = (|it: &Round| it.rate, |it: &Round| it.cpu, |it: &Round| it.broker);
+    let floor = of(&bare, cpu) + median(posts);
+    let mut add = |figure, unit, murmur, bare, bar| table.add(&scenario, figure, unit, murmur, bare, bar);
+    add("throughput", "events/s", of(&through, rate), Some(of(&bare, rate)), Bar::AtLeast(30_000.0));
+    add("CPU (bare: the floor)", "s/million", of(&through, cpu), Some(floor), Bar::RatioAtMost(2.0));
+    add(
+        "CPU with the broker's",
+        "s/million",
+        of(&through, cpu) + of(&through, broker),
+        Some(floor + of(&bare, broker)),
+        Bar::None,
     );
-    table.add("idle, one subscription", "CPU", "% of a core", share, None, Bar::AtMost(0.2));
+    add("peak memory", "MiB", largest(&peak), None, Bar::AtMost(32.0));
     Ok(())
 }
 
-struct Fixed(u64);
-
-impl Defaults for Fixed {
-    fn id(&self) -> String {
-        format!("event-{}", self.0)
-    }
-    fn source(&self) -> String {
-        "/bench/feed".to_owned()
-    }
-    fn time(&self) -> String {
-        "2026-11-21T09:00:00Z".to_owned()
-    }
+fn million(cpu: f64, arguments: &Arguments) -> f64 {
+    cpu / arguments.backlog.max(1) as f64 * 1e6
 }
 
-/// Stores events as a sidecar would, many keys.
-async fn fill(bed: &Bed, count: u64) -> Result<()> {
-    let context = bed.client().await?;
-    let service = "feed".parse()?;
-    let mut window = futures::stream::FuturesOrdered::new();
-    for number in 0..count {
-        let mut draft = Draft::default();
-        draft.set("type", "Tick".to_owned())?;
-        draft.set("datacontenttype", "application/json".to_owned())?;
-        draft.set_data(body());
-        let event = draft.complete(&Fixed(number))?;
-        let mut headers = async_nats::HeaderMap::new();
-        for (name, value) in wire::headers(&event) {
-            headers.insert(name.as_ref(), value.as_ref());
-        }
-        let subject = event.subject(&service);
-        window.push_back(
-            context.publish_with_headers(subject, headers, event.into_data()).await?.into_future(),
-        );
-        if window.len() > 255 {
-            window.next().await.context("empty window")??;
-        }
-    }
-    while let Some(ack) = window.next().await {
-        ack?;
-    }
-    Ok(())
+/// The round, and the peak memory of its sidecar, whose start counts too.
+async fn with_sidecar(
+    bed: &Bed,
+    arguments: &Arguments,
+    subscription: Subscription,
+    arrivals: &Arrivals,
+) -> Result<(Round, f64)> {
+    mesh::durables(&bed.client().await?, &subscription).await?;
+    let before = cpu_seconds(bed.broker().pid()?)?;
+    let sidecar = bed.sidecar(&arguments.sidecar, vec![subscription]).await?.sidecar;
+    let rate = arrivals.rate_of(arguments.backlog).await?;
+    let round = Round {
+        rate,
+        cpu: million(cpu_seconds(sidecar.pid()?)?, arguments),
+        broker: million(cpu_seconds(bed.broker().pid()?)? - before, arguments),
+    };
+    Ok((round, memory(sidecar.pid()?, "VmHWM")?))
 }
 
-async fn without(bed: &Bed, name: &str, count: u64) -> Result<f64> {
-    let mut subscription = subscription(name, 1)?;
-    subscription.ordering = Ordering::None;
-    let consumer = mesh::durables(&bed.client().await?, &subscription).await?.pop().context("no durable")?;
-    let mut messages = consumer.messages().await?;
-    let mut began = None;
-    for _ in 0..count {
-        let message = messages.next().await.context("no more messages")??;
-        began.get_or_insert_with(Instant::now);
-        message.ack().await.map_err(|error| anyhow::anyhow!("ack: {error}"))?;
-    }
-    Ok((count - 1) as f64 / began.context("nothing came")?.elapsed().as_secs_f64())
+async fn without(bed: &Bed, arguments: &Arguments, subscription: Subscription) -> Result<Round> {
+    mesh::durables(&bed.client().await?, &subscription).await?;
+    let (_, durable) = subscription.durables().next().context("a subscription without a durable")?;
+    let before = cpu_seconds(bed.broker().pid()?)?;
+    let ran = consume::backlog(bed.broker().url(), durable.to_string(), arguments.backlog).await?;
+    Ok(Round {
+        rate: ran.result?,
+        cpu: million(ran.cpu, arguments),
+        broker: million(cpu_seconds(bed.broker().pid()?)? - before, arguments),
+    })
 }

@@ -4,26 +4,19 @@
 //! The floor of the CPU is what cannot be saved: an HTTP server that answers 204
 //! under the same load, and a bare client of the bus.
 
-mod loads;
-
 use std::time::Duration;
 
 use anyhow::Result;
-use bytes::Bytes;
+use http::StatusCode;
 use murmur_test_support::Sidecar;
 use murmur_test_support::process::{cpu_seconds, memory};
 
-use self::loads::{Shape, bare, over_http};
 use super::Arguments;
 use super::bed::{Bed, SYNCED, UNSYNCED};
+use super::loads::{Bodies, Shape, bare, body, over_http};
+use super::side::Side;
 use crate::echo::Echo;
-use crate::load::Load;
-use crate::table::{Bar, Table, median, quantile};
-
-/// 1 KiB of JSON.
-pub fn body() -> Bytes {
-    Bytes::from(format!("{{\"filler\":\"{}\"}}", "x".repeat(1024 - 13)))
-}
+use crate::table::{Bar, Table};
 
 /// The bars that issue 2 of 3 sets for a scenario.
 #[derive(Clone, Copy)]
@@ -58,42 +51,12 @@ fn bars(shape: Shape, synced: bool) -> Bars {
     }
 }
 
-/// What the rounds of one side gave.
-#[derive(Default)]
-struct Side {
-    rate: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    p999: Vec<f64>,
-    events: usize,
-    /// CPU seconds of the side itself, and of the broker meanwhile.
-    cpu: f64,
-    broker: f64,
-}
-
-impl Side {
-    fn add(&mut self, load: &Load, cpu: f64, broker: f64) {
-        self.rate.push(load.rate);
-        self.p50.push(quantile(&load.latencies, 0.5) * 1e3);
-        self.p99.push(quantile(&load.latencies, 0.99) * 1e3);
-        self.p999.push(quantile(&load.latencies, 0.999) * 1e3);
-        self.events += load.latencies.len();
-        self.cpu += cpu;
-        self.broker += broker;
-    }
-
-    /// CPU seconds of a million events.
-    fn million(&self, cpu: f64) -> f64 {
-        cpu / self.events.max(1) as f64 * 1e6
-    }
-}
-
 /// Measures all of it.
 ///
 /// # Errors
 /// When an event is refused.
 pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
-    for (jetstream, synced) in [(UNSYNCED, false), (SYNCED, true)] {
+    for sync in [UNSYNCED, SYNCED] {
         for shape in [
             Shape::Clients(1),
             Shape::Clients(16),
@@ -102,12 +65,12 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
             Shape::Rate(1000),
             Shape::Rate(5000),
         ] {
-            let scenario = format!("publish, {shape}, {}", if synced { "synced" } else { "default sync" });
+            let scenario = format!("publish, {shape}, {}", sync.name);
             if !arguments.wants(&scenario) {
                 continue;
             }
-            let bed = Bed::with(jetstream).await?;
-            one_scenario(arguments, table, &bed, &scenario, shape, bars(shape, synced)).await?;
+            let bed = Bed::with(sync).await?;
+            one_scenario(arguments, table, &bed, &scenario, shape, bars(shape, sync.synced)).await?;
         }
     }
     Ok(())
@@ -123,37 +86,38 @@ async fn one_scenario(
 ) -> Result<()> {
     let time = Duration::from_secs(arguments.seconds);
     let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
+    let bodies = Bodies::Same(body());
     let (echo, broker) = (Echo::start().await?, bed.broker().pid()?);
     let (mut through, mut without, mut floor) = (Side::default(), Side::default(), Side::default());
     for _ in 0..arguments.rounds {
         let before = (used(&sidecar)?, cpu_seconds(broker)?);
-        let load = over_http(sidecar.port, shape, time, false).await?.result?;
+        let load = over_http(sidecar.port, shape, time, StatusCode::OK, bodies.clone()).await?.result?;
         through.add(&load, used(&sidecar)? - before.0, cpu_seconds(broker)? - before.1);
 
         let before = cpu_seconds(broker)?;
-        let ran = bare(bed.broker().url(), shape, time).await?;
+        let ran = bare(bed.broker().url(), shape, time, bodies.clone()).await?;
         without.add(&ran.result?, ran.cpu, cpu_seconds(broker)? - before);
 
         let before = cpu_seconds(echo.pid()?)?;
-        let load = over_http(echo.port, shape, time / 2, true).await?.result?;
+        let load =
+            over_http(echo.port, shape, time / 2, StatusCode::NO_CONTENT, bodies.clone()).await?.result?;
         floor.add(&load, cpu_seconds(echo.pid()?)? - before, 0.0);
     }
     let peak = memory(sidecar.pid()?, "VmHWM")?;
     let mut add = |figure, unit, murmur, bare, bar| table.add(scenario, figure, unit, murmur, bare, bar);
-    let cpu_floor = floor.million(floor.cpu) + without.million(without.cpu);
-    let all = |side: &Side| side.million(side.cpu + side.broker);
+    let cpu_floor = floor.cpu() + without.cpu();
+    add("throughput", "events/s", through.rate(), Some(without.rate()), bars.throughput);
+    add("p50", "ms", through.p50(), Some(without.p50()), bars.p50);
+    add("p99", "ms", through.p99(), Some(without.p99()), bars.p99);
+    add("p99.9", "ms", through.p999(), Some(without.p999()), Bar::None);
+    add("CPU (bare: the floor)", "s/million", through.cpu(), Some(cpu_floor), bars.cpu);
     add(
-        "throughput",
-        "events/s",
-        median(through.rate.clone()),
-        Some(median(without.rate.clone())),
-        bars.throughput,
+        "CPU with the broker's",
+        "s/million",
+        through.cpu() + through.broker(),
+        Some(without.cpu() + without.broker()),
+        Bar::None,
     );
-    add("p50", "ms", median(through.p50.clone()), Some(median(without.p50.clone())), bars.p50);
-    add("p99", "ms", median(through.p99.clone()), Some(median(without.p99.clone())), bars.p99);
-    add("p99.9", "ms", median(through.p999.clone()), Some(median(without.p999.clone())), Bar::None);
-    add("CPU (bare: the floor)", "s/million", through.million(through.cpu), Some(cpu_floor), bars.cpu);
-    add("CPU with the broker's", "s/million", all(&through), Some(all(&without)), Bar::None);
     add("peak memory", "MiB", peak, None, bars.memory);
     Ok(())
 }

@@ -1,0 +1,82 @@
+//! A service that answers 204 to everything, as lean as hyper makes it.
+
+use std::convert::Infallible;
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::alone;
+use crate::arrivals::Arrivals;
+
+/// Such a service, on a thread of its own until it is dropped.
+pub struct Receiver {
+    /// Its port.
+    pub port: u16,
+    _running: oneshot::Sender<()>,
+}
+
+impl Receiver {
+    /// Starts it on a free port; what it is sent is noted in `arrivals`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn start(arrivals: Arrivals) -> Result<Self> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let (running, ended) = oneshot::channel::<()>();
+        let serving = alone::run(move || async move {
+            let listener = TcpListener::from_std(listener)?;
+            tokio::select! {
+                failure = serve(listener, move |body| arrivals.arrived(&body)) => failure,
+                _ = ended => Ok(()),
+            }
+        });
+        tokio::spawn(async move {
+            if let Err(error) = serving.await.and_then(|ran| ran.result) {
+                eprintln!("{error}");
+            }
+        });
+        Ok(Self { port, _running: running })
+    }
+}
+
+/// Answers, and hands on each request's body, until it cannot accept any more.
+///
+/// # Errors
+/// That failure.
+pub async fn serve(
+    listener: TcpListener,
+    arrived: impl Fn(Bytes) + Clone + Send + Sync + 'static,
+) -> Result<()> {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => bail!("the service that is delivered to cannot accept a connection: {error}"),
+        };
+        // A connection that has ended already is none to speed up.
+        let _ = stream.set_nodelay(true);
+        let arrived = arrived.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let arrived = arrived.clone();
+            async move {
+                if let Ok(body) = request.into_body().collect().await {
+                    arrived(body.to_bytes());
+                }
+                let mut response = Response::new(Empty::<Bytes>::new());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                Ok::<_, Infallible>(response)
+            }
+        });
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! Publishing, through HTTP and by a bare client, each on a thread of its own.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::alone::{self, Ran};
+use crate::arrivals::Arrivals;
+use crate::http::{Connection, connections, publish};
+use crate::load::{Load, closed, counted, paced};
+use anyhow::Result;
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use bytes::Bytes;
+use http::StatusCode;
+
+/// Connections over which a fixed rate is spread: never the bottleneck.
+const CONNECTIONS: usize = 64;
+
+/// Where a bare client publishes: what the durables' filters let through.
+pub(super) const BARE_SUBJECT: &str = "events.bare.0.Tick";
+
+/// 1 KiB of JSON.
+pub(super) fn body() -> Bytes {
+    Bytes::from(format!("{{\"filler\":\"{}\"}}", "x".repeat(1024 - 13)))
+}
+
+/// What the events of a load hold.
+#[derive(Clone)]
+pub(super) enum Bodies {
+    /// Always the same.
+    Same(Bytes),
+    /// Each says when it was due.
+    Timed(Arrivals),
+}
+
+impl Bodies {
+    fn of(&self, due: Instant) -> Bytes {
+        match self {
+            Self::Same(body) => body.clone(),
+            Self::Timed(arrivals) => arrivals.body(due),
+        }
+    }
+}
+
+/// How requests follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// So many clients, each with its next request after the answer to the last.
+    Clients(usize),
+    /// So many requests a second.
+    Rate(u32),
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clients(1) => f.write_str("1 client"),
+            Self::Clients(clients) => write!(f, "{clients} clients"),
+            Self::Rate(rate) => write!(f, "{rate}/s"),
+        }
+    }
+}
+
+impl Shape {
+    fn clients(self) -> usize {
+        match self {
+            Self::Clients(clients) => clients,
+            Self::Rate(_) => CONNECTIONS,
+        }
+    }
+
+    async fn run<C, F, Fut>(self, clients: Vec<C>, time: Duration, one: F) -> Result<Load>
+    where
+        C: Send + 'static,
+        F: Fn(C, Instant) -> Fut + Copy + Send + 'static,
+        Fut: Future<Output = Result<C>> + Send,
+    {
+        match self {
+            Self::Clients(_) => closed(clients, time, one).await,
+            Self::Rate(rate) => paced(clients, rate, time, one).await,
+        }
+    }
+}
+
+/// Posts events to a port: a sidecar's, or that of a server that only answers
+/// `expected`.
+pub(super) async fn over_http(
+    port: u16,
+    shape: Shape,
+    time: Duration,
+    expected: StatusCode,
+    bodies: Bodies,
+) -> Result<Ran<Result<Load>>> {
+    alone::run(move || async move {
+        let connections = connections(port, shape.clients()).await?;
+        let clients = connections.into_iter().map(|connection| (connection, bodies.clone())).collect();
+        let one = move |(mut connection, bodies): (Connection, Bodies), due| async move {
+            publish(&mut connection, bodies.of(due), expected).await?;
+            Ok((connection, bodies))
+        };
+        shape.run(clients, time, one).await
+    })
+    .await
+}
+
+/// Stores so many events through a sidecar, as fast as it takes them.
+pub(super) async fn store(port: u16, count: u64) -> Result<()> {
+    let clients = connections(port, 256).await?.into_iter().map(|connection| (connection, body())).collect();
+    let one = |(mut connection, body): (Connection, Bytes), _| async move {
+        publish(&mut connection, body.clone(), StatusCode::OK).await?;
+        Ok((connection, body))
+    };
+    counted(clients, count, one).await.map(drop)
+}
+
+/// Publishes with a bare client, each event with its acknowledgement.
+pub(super) async fn bare(
+    url: String,
+    shape: Shape,
+    time: Duration,
+    bodies: Bodies,
+) -> Result<Ran<Result<Load>>> {
+    alone::run(move || async move {
+        let client = jetstream::new(async_nats::connect(url).await?);
+        let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+        let clients =
+            (0..shape.clients()).map(|number| (client.clone(), bodies.clone(), number, 0_u64)).collect();
+        let one = move |(client, bodies, number, count): (jetstream::Context, Bodies, usize, u64), due| async move {
+            // As many headers as a careful program sets: an id that makes a repeat safe.
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", format!("{run}-{number}-{count}"));
+            let stored = client.publish_with_headers(BARE_SUBJECT, headers, bodies.of(due)).await?;
+            stored.await?;
+            Ok((client, bodies, number, count + 1))
+        };
+        shape.run(clients, time, one).await
+    })
+    .await
+}
