@@ -59,7 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     table.add(&scenario, "time", "s", seconds, Some(bare.seconds), Bar::None);
     table.add(&scenario, "requests each", "1", each(requests), Some(each(bare.requests)), Bar::None);
     table.add(&scenario, "operator's CPU", "s", cpu, None, Bar::None);
-    table.add(&scenario, "operator's peak memory", "MiB", peak, None, Bar::None);
+    table.add(&scenario, "operator's peak memory", "MB", peak, None, Bar::None);
     table.finish("operator")
 }
 

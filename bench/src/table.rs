@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One figure of one scenario.
 #[derive(Debug, Clone, Serialize)]
@@ -21,15 +21,15 @@ pub struct Row {
     pub bare: Option<f64>,
     /// The first by the second.
     pub ratio: Option<f64>,
-    /// What is asked of it.
+    /// What is asked of it; in the file the number alone, or null.
+    #[serde(serialize_with = "number")]
     pub bar: Bar,
     /// Whether it does as the bar asks.
     pub met: Option<bool>,
 }
 
 /// What is asked of a figure: of itself, or of its ratio to the bare one.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy)]
 pub enum Bar {
     /// Nothing.
     None,
@@ -52,6 +52,15 @@ impl Bar {
             Self::AtLeast(bar) => Some(figure >= bar),
             Self::RatioAtMost(bar) => Some(ratio.is_some_and(|ratio| ratio <= bar)),
             Self::RatioAtLeast(bar) => Some(ratio.is_some_and(|ratio| ratio >= bar)),
+        }
+    }
+}
+
+fn number<S: Serializer>(bar: &Bar, serializer: S) -> Result<S::Ok, S::Error> {
+    match bar {
+        Bar::None => serializer.serialize_none(),
+        Bar::AtMost(bar) | Bar::AtLeast(bar) | Bar::RatioAtMost(bar) | Bar::RatioAtLeast(bar) => {
+            serializer.serialize_f64(*bar)
         }
     }
 }

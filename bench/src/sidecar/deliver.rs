@@ -64,7 +64,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
         Some(floor + of(&bare, broker)),
         Bar::None,
     );
-    add("peak memory", "MiB", largest(&peak), None, Bar::AtMost(32.0));
+    add("peak memory", "MB", largest(&peak), None, Bar::AtMost(32.0));
     Ok(())
 }
 

@@ -54,7 +54,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
             Some(without.cpu() + without.broker()),
             Bar::None,
         );
-        add("peak memory, receiving", "MiB", largest(&peak), None, Bar::None);
+        add("peak memory, receiving", "MB", largest(&peak), None, Bar::None);
     }
     Ok(())
 }

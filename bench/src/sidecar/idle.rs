@@ -34,7 +34,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let share = (cpu_seconds(sidecar.pid()?)? - before) / began.elapsed().as_secs_f64() * 100.0;
     let resident = memory(sidecar.pid()?, "VmRSS")?;
-    table.add(scenario, "resident memory", "MiB", resident, None, Bar::AtMost(12.0));
+    table.add(scenario, "resident memory", "MB", resident, None, Bar::AtMost(12.0));
     table.add(scenario, "CPU", "% of a core", share, None, Bar::AtMost(0.2));
     Ok(())
 }

@@ -118,7 +118,7 @@ async fn one_scenario(
         Some(without.cpu() + without.broker()),
         Bar::None,
     );
-    add("peak memory", "MiB", peak, None, bars.memory);
+    add("peak memory", "MB", peak, None, bars.memory);
     Ok(())
 }
 

@@ -29,7 +29,7 @@ fn cpu_of(path: &str) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) / TICKS)
 }
 
-/// Resident memory in MiB: now (`VmRSS`) or its peak (`VmHWM`).
+/// Resident memory in MB: now (`VmRSS`) or its peak (`VmHWM`).
 ///
 /// # Errors
 /// When it is not there.
@@ -37,5 +37,5 @@ pub fn memory(pid: i32, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with(field)).context("no such field")?;
     let kibibytes: f64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-    Ok(kibibytes / 1024.0)
+    Ok(kibibytes * 1024.0 / 1e6)
 }
