@@ -14,6 +14,9 @@ const FULL: usize = 256;
 const FULL_BYTES: usize = 2 << 20;
 /// The most batches that are open at once: the broker takes 50 for all services together.
 const OPEN: usize = 4;
+/// With so many singles in flight newcomers wait until there are as many of them, or until the others are
+/// half answered: what goes out at once costs the broker and the sidecar a fraction of what it costs one by one.
+const WAVE: usize = 16;
 /// So many go alone when it has been long since singles were measured.
 const SAMPLE: usize = 16;
 /// After the broker has refused a batch, none is sent for so long; doubled each time.
@@ -28,6 +31,8 @@ pub(super) struct Gathering<T> {
     gathers: bool,
     waiting: VecDeque<(T, usize)>,
     singles: usize,
+    /// So many singles were in flight when the last of them went.
+    most_singles: usize,
     batches: usize,
     /// So many are likely to wait soon: those that were just answered come again...
     expected: usize,
@@ -55,6 +60,7 @@ impl<T> Default for Gathering<T> {
             gathers: false,
             waiting: VecDeque::new(),
             singles: 0,
+            most_singles: 0,
             batches: 0,
             expected: 0,
             expected_until: None,
@@ -67,14 +73,22 @@ impl<T> Default for Gathering<T> {
 impl<T> Gathering<T> {
     /// Lets a newcomer go alone, if that is best: gives the number of singles then in flight.
     pub(super) fn enter(&mut self, now: Instant) -> Option<usize> {
-        if !self.gathers && !self.is_paused(now) && self.pace.batch_pays(self.singles + 1, now) {
+        let all = self.singles + self.waiting.len() + 1;
+        if !self.gathers && !self.is_paused(now) && self.pace.batch_pays(all, now) {
             self.gathers = true;
         }
-        if self.gathers {
+        if self.gathers || self.singles >= WAVE || !self.waiting.is_empty() {
             return None;
         }
-        self.singles += 1;
-        Some(self.singles)
+        Some(self.go_alone(1))
+    }
+
+    /// So many more are in flight: gives the number of singles once the first of them has gone.
+    fn go_alone(&mut self, count: usize) -> usize {
+        let first = self.singles + 1;
+        self.singles += count;
+        self.most_singles = self.singles;
+        first
     }
 
     /// A newcomer of so many bytes waits.
@@ -98,7 +112,7 @@ impl<T> Gathering<T> {
         self.batch_ended();
         self.pause = FIRST_PAUSE;
         self.expected = members + self.waiting.len();
-        self.expected_until = Some(now + self.pace.linger(now));
+        self.expected_until = Some(now + self.pace.linger());
     }
 
     /// A batch was not stored: its members go alone. `refused`: nor would another one be.
@@ -108,9 +122,7 @@ impl<T> Gathering<T> {
             self.paused_until = Some(now + self.pause.mul_f64(rand::random_range(0.5..1.0)));
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
-        let first = self.singles + 1;
-        self.singles += members;
-        first
+        self.go_alone(members)
     }
 
     fn batch_ended(&mut self) {
@@ -128,7 +140,10 @@ impl<T> Gathering<T> {
             return Next::Nobody;
         }
         if self.is_paused(now) {
-            return self.all_alone();
+            self.gathers = false;
+        }
+        if !self.gathers {
+            return self.wave();
         }
         let count = self.of_a_batch();
         let pays = self.pace.batch_pays(count, now);
@@ -145,7 +160,8 @@ impl<T> Gathering<T> {
             return Next::Nobody;
         }
         if !pays {
-            return self.all_alone();
+            self.gathers = false;
+            return self.wave();
         }
         if self.pace.singles_unknown(now) {
             return self.alone(SAMPLE);
@@ -157,15 +173,15 @@ impl<T> Gathering<T> {
         self.paused_until.is_some_and(|until| now < until)
     }
 
-    fn all_alone(&mut self) -> Next<T> {
-        self.gathers = false;
-        self.alone(self.waiting.len())
+    /// All who wait, each alone but at once, if it is time.
+    fn wave(&mut self) -> Next<T> {
+        let answered = self.singles < WAVE || self.singles <= self.most_singles / 2;
+        if answered || self.waiting.len() >= WAVE { self.alone(self.waiting.len()) } else { Next::Nobody }
     }
 
     fn alone(&mut self, most: usize) -> Next<T> {
         let members = self.take(most);
-        let first = self.singles + 1;
-        self.singles += members.len();
+        let first = self.go_alone(members.len());
         Next::Alone(members, first)
     }
 
@@ -199,11 +215,9 @@ mod tests {
     /// A broker that syncs each message: a single costs 0.2 ms, a batch 3.
     fn synced(now: Instant) -> Gathering<usize> {
         let mut gathering = Gathering::default();
-        for in_flight in 1..=64 {
-            assert_eq!(gathering.enter(now), Some(in_flight), "nothing is known yet");
-        }
-        for in_flight in 1..=64_usize {
-            gathering.single_ended(in_flight, Some(Duration::from_micros(200) * in_flight as u32), now);
+        gathering.pace.batch(3 * MILLISECOND, now);
+        for _ in 0..SAMPLE {
+            gathering.pace.single(Duration::from_micros(200) * 64, 64, now);
         }
         gathering
     }
@@ -233,7 +247,7 @@ mod tests {
         let now = Instant::now();
         let mut gathering = synced(now);
         let alone = arrive(&mut gathering, 64, now);
-        assert!((16..32).contains(&alone), "{alone}");
+        assert_eq!(alone, WAVE);
         assert_eq!(gathering.next(now), Next::Nobody);
         for in_flight in 1..=alone {
             gathering.single_ended(in_flight, None, now);
@@ -266,7 +280,7 @@ mod tests {
         gathering.gathers = true;
         arrive(&mut gathering, 1, now);
         assert_eq!(gathering.next(now), Next::Alone(vec![0], 1));
-        assert_eq!(gathering.enter(now), Some(2));
+        assert_eq!(gathering.enter(now), Some(2), "and who comes then does not wait");
     }
 
     #[test]
@@ -311,9 +325,38 @@ mod tests {
         together(gathering.next(now));
         arrive(&mut gathering, 10, now);
         assert_eq!(gathering.batch_failed(64, true, now), 1);
-        assert!(matches!(gathering.next(now), Next::Alone(members, 65) if members.len() == 10));
-        assert_eq!(arrive(&mut gathering, 100, now), 100);
-        assert!(arrive(&mut gathering, 100, now + LONGEST_PAUSE) < 100);
+        for _ in 0..60 {
+            gathering.single_ended(64, None, now);
+        }
+        assert!(matches!(gathering.next(now), Next::Alone(members, 5) if members.len() == 10));
+        arrive(&mut gathering, 100, now);
+        assert!(matches!(gathering.next(now), Next::Alone(..)));
+        arrive(&mut gathering, 100, now + FIRST_PAUSE);
+        for _ in 0..114 {
+            gathering.single_ended(64, None, now);
+        }
+        assert_eq!(together(gathering.next(now + FIRST_PAUSE)), 100);
+    }
+
+    #[test]
+    fn beside_many_singles_newcomers_go_in_waves() {
+        let now = Instant::now();
+        let mut gathering = Gathering::default();
+        assert_eq!(arrive(&mut gathering, 20, now), WAVE);
+        assert_eq!(gathering.next(now), Next::Nobody);
+        arrive(&mut gathering, 12, now);
+        assert!(matches!(gathering.next(now), Next::Alone(members, 17) if members.len() == WAVE));
+        arrive(&mut gathering, 1, now);
+        assert_eq!(gathering.next(now), Next::Nobody);
+        for _ in 0..15 {
+            gathering.single_ended(32, None, now);
+        }
+        assert_eq!(gathering.next(now), Next::Nobody);
+        gathering.single_ended(32, None, now);
+        assert!(
+            matches!(gathering.next(now), Next::Alone(members, 17) if members.len() == 1),
+            "half are answered"
+        );
     }
 
     #[test]

@@ -12,32 +12,39 @@ use tokio::time::Instant;
 
 /// What a batch is taken to cost until one has been measured.
 const USUAL_BATCH: Duration = Duration::from_millis(3);
-/// A batch pays only where it is clearly quicker.
-const MARGIN: f64 = 1.5;
+/// A batch must be clearly quicker.
+const MARGIN: f64 = 1.2;
+/// One is tried even where it would take so many times as long as singles, if that has not been measured of late.
+const TRIAL: f64 = 2.0;
 /// The fewest events that are worth a batch.
 const FEWEST: usize = 16;
 /// With fewer in flight the time is that of a round trip, not what one more costs.
 const ENOUGH_IN_FLIGHT: usize = 8;
 /// So many singles make one measurement.
 const SAMPLE: usize = 8;
-/// For so long a measurement of singles counts, at most twice that.
+/// How much a measurement counts beside those before.
+const WEIGHT: f64 = 0.25;
+/// For so long measurements of singles count.
 const SINGLES_HOLD: Duration = Duration::from_secs(1);
-/// For so long a measurement of batches counts, at most twice that.
+/// For so long measurements of batches count.
 const BATCHES_HOLD: Duration = Duration::from_secs(15);
 
-/// The costs, each the best of late: a machine that was busy with other things
-/// for a moment says nothing of what is quicker.
+/// The costs, each the average of late.
 #[derive(Debug)]
 pub(super) struct Pace {
-    single: Best,
-    batch: Best,
+    single: Average,
+    batch: Average,
     /// The measurement of singles that is being made: seconds, events in flight, singles.
     sample: (f64, usize, usize),
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { single: Best::of(SINGLES_HOLD), batch: Best::of(BATCHES_HOLD), sample: (0.0, 0, 0) }
+        Self {
+            single: Average::kept_for(SINGLES_HOLD),
+            batch: Average::kept_for(BATCHES_HOLD),
+            sample: (0.0, 0, 0),
+        }
     }
 }
 
@@ -62,10 +69,16 @@ impl Pace {
         self.batch.note(took.as_secs_f64(), now);
     }
 
-    /// Whether so many events are stored sooner as one batch than one by one.
+    /// Whether so many events are stored sooner as one batch than one by one, or
+    /// that is to be found out.
     pub(super) fn batch_pays(&self, events: usize, now: Instant) -> bool {
         let Some(single) = self.single.seconds else { return false };
-        events >= FEWEST && single * events as f64 > self.batch_seconds(now) * MARGIN
+        let singles = single * events as f64;
+        events >= FEWEST
+            && match self.batch.seconds.filter(|_| !self.batch.is_old(now)) {
+                Some(batch) => singles > batch * MARGIN,
+                None => singles * TRIAL > USUAL_BATCH.as_secs_f64(),
+            }
     }
 
     /// Whether it has been long since singles were measured.
@@ -74,43 +87,28 @@ impl Pace {
     }
 
     /// How long those that a batch has just answered may take to come again.
-    pub(super) fn linger(&self, now: Instant) -> Duration {
-        Duration::from_secs_f64(self.batch_seconds(now) / 2.0)
-            .clamp(Duration::from_millis(1), Duration::from_millis(5))
-    }
-
-    fn batch_seconds(&self, now: Instant) -> f64 {
-        let known = self.batch.seconds.filter(|_| !self.batch.is_old(now));
-        known.unwrap_or(USUAL_BATCH.as_secs_f64())
+    pub(super) fn linger(&self) -> Duration {
+        let batch = self.batch.seconds.unwrap_or(USUAL_BATCH.as_secs_f64());
+        Duration::from_secs_f64(batch / 2.0).clamp(Duration::from_millis(1), Duration::from_millis(5))
     }
 }
 
-/// The least of the measurements of late.
+/// The average of the measurements of late.
 #[derive(Debug)]
-struct Best {
+struct Average {
     hold: Duration,
-    /// Of this span and the one before it.
     seconds: Option<f64>,
-    /// Of this span alone.
-    of_span: f64,
-    span: Option<Instant>,
     last: Option<Instant>,
 }
 
-impl Best {
-    fn of(hold: Duration) -> Self {
-        Self { hold, seconds: None, of_span: f64::INFINITY, span: None, last: None }
+impl Average {
+    fn kept_for(hold: Duration) -> Self {
+        Self { hold, seconds: None, last: None }
     }
 
     fn note(&mut self, seconds: f64, now: Instant) {
-        let mut before = self.seconds.unwrap_or(f64::INFINITY);
-        if self.is_old(now) {
-            (before, self.of_span, self.span) = (f64::INFINITY, f64::INFINITY, Some(now));
-        } else if self.span.is_none_or(|span| now - span > self.hold) {
-            (before, self.of_span, self.span) = (self.of_span, f64::INFINITY, Some(now));
-        }
-        self.of_span = self.of_span.min(seconds);
-        self.seconds = Some(before.min(seconds));
+        let before = self.seconds.filter(|_| !self.is_old(now));
+        self.seconds = Some(before.map_or(seconds, |before| before + (seconds - before) * WEIGHT));
         self.last = Some(now);
     }
 
@@ -139,21 +137,24 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_does_not_make_singles_look_slow_but_a_slower_disk_does() {
+    fn a_single_stall_does_not_make_singles_look_slow_for_long_but_a_slower_disk_does() {
         let now = Instant::now();
-        let mut pace = pace(Duration::from_micros(15), None, now);
-        singles(&mut pace, Duration::from_millis(5), now + SINGLES_HOLD / 2);
-        assert!(!pace.batch_pays(256, now + SINGLES_HOLD / 2));
-        for tenths in 10..40 {
-            singles(&mut pace, Duration::from_millis(5), now + SINGLES_HOLD * tenths / 10);
+        let mut pace = pace(Duration::from_micros(5), Some(Duration::from_millis(3)), now);
+        singles(&mut pace, Duration::from_micros(100), now);
+        for _ in 0..10 {
+            singles(&mut pace, Duration::from_micros(5), now);
         }
-        assert!(pace.batch_pays(256, now + SINGLES_HOLD * 4));
+        assert!(!pace.batch_pays(256, now));
+        for _ in 0..10 {
+            singles(&mut pace, Duration::from_micros(200), now);
+        }
+        assert!(pace.batch_pays(256, now));
     }
 
     #[test]
     fn a_batch_pays_where_each_single_is_synced_and_many_wait() {
         let now = Instant::now();
-        let synced = pace(Duration::from_micros(200), None, now);
+        let synced = pace(Duration::from_micros(200), Some(Duration::from_millis(4)), now);
         assert!(synced.batch_pays(64, now));
         assert!(!synced.batch_pays(20, now));
     }
@@ -161,12 +162,22 @@ mod tests {
     #[test]
     fn a_batch_does_not_pay_where_singles_are_quick() {
         let now = Instant::now();
-        let quick = pace(Duration::from_micros(15), None, now);
+        let quick = pace(Duration::from_micros(15), Some(Duration::from_millis(4)), now);
         assert!(!quick.batch_pays(256, now));
+        assert!(!pace(Duration::from_micros(5), None, now).batch_pays(256, now), "not worth a trial either");
     }
 
     #[test]
-    fn what_is_measured_outweighs_what_is_usual() {
+    fn a_batch_is_tried_where_nothing_is_known_of_batches() {
+        let now = Instant::now();
+        let unknown = pace(Duration::from_micros(40), None, now);
+        assert!(unknown.batch_pays(64, now));
+        let known = pace(Duration::from_micros(40), Some(Duration::from_millis(3)), now);
+        assert!(!known.batch_pays(64, now));
+    }
+
+    #[test]
+    fn what_was_measured_counts_for_a_while() {
         let now = Instant::now();
         let slow_batches = pace(Duration::from_micros(200), Some(Duration::from_millis(50)), now);
         assert!(!slow_batches.batch_pays(64, now));
