@@ -4,9 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::http::Uri;
 use clap::{Parser, Subcommand};
 use murmur_crds::{GatewayDuration, StorageQuantity};
-use murmur_plan::settings::EventStoreDefaults;
+use murmur_plan::settings::{EventStoreDefaults, Tracing};
 
 /// The exit code for a mistake in the configuration (`EX_USAGE`).
 pub const EXIT_MISCONFIGURED: u8 = 64;
@@ -43,6 +44,12 @@ pub struct Flags {
     /// How many Microservices have their sidecar upgraded at a time.
     #[arg(long, env = "MURMUR_SIDECAR_UPGRADES_AT_ONCE", default_value_t = 5)]
     pub sidecar_upgrades_at_once: usize,
+    /// Where sidecars send spans over OTLP, such as http://collector.observability:4318; nowhere when absent or empty.
+    #[arg(long, env = "MURMUR_SIDECAR_OTLP_ENDPOINT")]
+    pub sidecar_otlp_endpoint: Option<String>,
+    /// The share of the traces that begin in a sidecar which are recorded, from 0 to 1.
+    #[arg(long, env = "MURMUR_SIDECAR_TRACE_SAMPLE_RATIO", default_value = "1")]
+    pub sidecar_trace_sample_ratio: String,
     /// An image with the command line, for backups: the operator's own.
     #[arg(long, env = "MURMUR_CLI_IMAGE", default_value = concat!("murmur/operator:", env!("CARGO_PKG_VERSION")))]
     pub cli_image: String,
@@ -76,6 +83,27 @@ pub struct Flags {
     pub lease_seconds: u64,
 }
 
+fn mistake(flag: &'static str, value: &str, rule: &'static str) -> Mistake {
+    Mistake { flag, value: value.to_owned(), rule }
+}
+
+/// What sidecars are told about traces: they would not start with anything else.
+fn tracing(endpoint: &str, ratio: &str) -> Result<Option<Tracing>, Mistake> {
+    let share: Option<f64> = ratio.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let share =
+        share.ok_or_else(|| mistake("sidecar-trace-sample-ratio", ratio, "give a number from 0 to 1"))?;
+    if endpoint.is_empty() {
+        return Ok(None);
+    }
+    let uri: Option<Uri> = endpoint.parse().ok();
+    if uri.is_none_or(|uri| uri.scheme_str() != Some("http") || uri.query().is_some()) {
+        let rule = "give the URL of a collector over plain HTTP, such as http://collector.observability:4318";
+        return Err(mistake("sidecar-otlp-endpoint", endpoint, rule));
+    }
+    let sample_ratio = (share < 1.0).then(|| share.to_string());
+    Ok(Some(Tracing { otlp_endpoint: endpoint.to_owned(), sample_ratio }))
+}
+
 /// The operator's configuration: a value of this type is valid.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -91,7 +119,7 @@ pub struct Settings {
     pub trust_name: String,
     /// Whether the operator makes the trust material.
     pub trust_create: bool,
-    /// What planning needs: the sidecar's image and URL, the chart's event store.
+    /// What planning needs: the sidecar's image, URL and tracing, the chart's event store.
     pub plan: murmur_plan::Settings,
     /// Where the probes and metrics are served.
     pub listen: SocketAddr,
@@ -118,7 +146,6 @@ impl Settings {
     /// # Errors
     /// The first mistake, as a sentence that says what to change.
     pub fn parse(flags: Flags) -> Result<Self, Mistake> {
-        let mistake = |flag, value: &str, rule| Mistake { flag, value: value.to_owned(), rule };
         if flags.namespace.is_empty() {
             return Err(mistake("namespace", "", "give the namespace that the operator runs in"));
         }
@@ -154,11 +181,14 @@ impl Settings {
             window.filter(|window| *window >= Duration::from_secs(1)).ok_or_else(|| {
                 mistake("mesh-duplicate-window", &flags.mesh_duplicate_window, "give a duration such as 10m")
             })?;
+        let endpoint = flags.sidecar_otlp_endpoint.as_deref().unwrap_or_default();
+        let tracing = tracing(endpoint, &flags.sidecar_trace_sample_ratio)?;
         let plan = murmur_plan::Settings {
             sidecar_image: flags.sidecar_image,
             cli_image: flags.cli_image,
             bus_url: sidecar_nats_url,
             event_store: EventStoreDefaults { replicas: flags.mesh_replicas, max_bytes, duplicate_window },
+            tracing,
         };
         let identity = match flags.identity {
             identity if identity.is_empty() => format!("murmur-operator-{:08x}", rand::random::<u32>()),
@@ -187,5 +217,52 @@ impl Settings {
     /// The ConfigMap with NATS's part of it, in the operator's namespace.
     pub fn trust_config_map(&self) -> String {
         format!("{}-nats-auth", self.trust_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(more: &[&str]) -> Result<Settings, Mistake> {
+        let needed =
+            ["", "--namespace", "murmur-system", "--nats-url", "nats://nats:4222", "--sidecar-image", "s:1"];
+        Settings::parse(Flags::try_parse_from(needed.iter().chain(more)).unwrap())
+    }
+
+    fn told(more: &[&str]) -> Option<Tracing> {
+        parse(more).unwrap().plan.tracing
+    }
+
+    #[test]
+    fn sidecars_are_told_of_a_collector_if_there_is_one() {
+        assert_eq!(told(&[]), None);
+        // So it comes from a chart whose value is empty.
+        assert_eq!(told(&["--sidecar-otlp-endpoint", "", "--sidecar-trace-sample-ratio", "0.5"]), None);
+        let endpoint = ["--sidecar-otlp-endpoint", "http://collector.observability:4318"];
+        let all = Tracing { otlp_endpoint: endpoint[1].to_owned(), sample_ratio: None };
+        assert_eq!(told(&endpoint), Some(all.clone()));
+        for (given, sample_ratio) in
+            [("1", None), ("1.0", None), ("0.25", Some("0.25")), ("1e-2", Some("0.01"))]
+        {
+            let told = told(&[&endpoint[..], &["--sidecar-trace-sample-ratio", given]].concat());
+            assert_eq!(told, Some(Tracing { sample_ratio: sample_ratio.map(str::to_owned), ..all.clone() }));
+        }
+    }
+
+    #[test]
+    fn what_would_keep_sidecars_from_starting_is_refused() {
+        for (flag, value) in [
+            ("sidecar-otlp-endpoint", "https://collector:4318"),
+            ("sidecar-otlp-endpoint", "collector:4318"),
+            ("sidecar-otlp-endpoint", "http://"),
+            ("sidecar-otlp-endpoint", "http://collector:4318?x=1"),
+            ("sidecar-trace-sample-ratio", "2"),
+            ("sidecar-trace-sample-ratio", "NaN"),
+            ("sidecar-trace-sample-ratio", "half"),
+        ] {
+            let mistake = parse(&[&format!("--{flag}"), value]).unwrap_err().to_string();
+            assert!(mistake.contains(flag) && mistake.contains(value), "{mistake}");
+        }
     }
 }

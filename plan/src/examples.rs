@@ -17,6 +17,7 @@ pub(crate) fn settings() -> Settings {
             max_bytes: 1 << 30,
             duplicate_window: std::time::Duration::from_secs(600),
         },
+        tracing: None,
     }
 }
 

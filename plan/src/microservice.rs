@@ -27,6 +27,7 @@ use crate::labels;
 use crate::object::Object;
 use crate::settings::Settings;
 use crate::subscription::ValidSubscription;
+use crate::upgrade::Release;
 
 /// The name of the service's container.
 pub const SERVICE_CONTAINER: &str = "service";
@@ -64,9 +65,9 @@ pub struct Input<'a> {
     pub subscriptions: &'a [ValidSubscription],
     /// What its Secret holds.
     pub secrets: &'a BusSecrets,
-    /// The sidecar's image.
-    pub sidecar_image: &'a str,
-    /// The image before, while the sidecar is being upgraded.
+    /// The sidecar.
+    pub sidecar: &'a Release,
+    /// Its image before, while it is being upgraded.
     pub upgraded_from: Option<&'a str>,
     /// What its ConfigMap holds, as [`config`] made it.
     pub config: &'a SidecarConfig,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What planning needs to know besides the resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -13,6 +15,19 @@ pub struct Settings {
     pub bus_url: String,
     /// The event store of a mesh without a Mesh resource.
     pub event_store: EventStoreDefaults,
+    /// Where sidecars send spans; nowhere when absent.
+    pub tracing: Option<Tracing>,
+}
+
+/// Where sidecars send the spans of traces, and of which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tracing {
+    /// A collector that takes OTLP over plain HTTP, such as `http://collector:4318`.
+    pub otlp_endpoint: String,
+    /// The share of the traces that begin in a sidecar which are recorded, from 0 to 1; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_ratio: Option<String>,
 }
 
 /// The event store of a mesh that does not say otherwise.

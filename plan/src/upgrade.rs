@@ -4,16 +4,29 @@
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::microservice::SIDECAR_CONTAINER;
+use crate::settings::Tracing;
 use crate::status::conditions::PROGRESSING;
 
 /// The annotation of a Deployment whose sidecar is being upgraded: the image before.
 pub const UPGRADED_FROM: &str = "murmur.dev/sidecar-upgraded-from";
+/// The annotation with the [`Tracing`] that a sidecar was planned with: its
+/// environment may hold what podOverrides say instead.
+pub const TRACING: &str = "murmur.dev/sidecar-tracing";
+
+/// What an upgrade changes in all services at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The sidecar's image.
+    pub image: String,
+    /// Where it sends spans.
+    pub tracing: Option<Tracing>,
+}
 
 /// What a Deployment says about its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The sidecar's image.
-    pub image: String,
+    /// Its sidecar.
+    pub release: Release,
     /// The image before, while it is being upgraded.
     pub upgraded_from: Option<String>,
     /// All of its pods are there and ready.
@@ -37,10 +50,11 @@ impl Seen {
                 && condition.status == "False"
                 && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
         });
-        let annotations = deployment.metadata.annotations.as_ref();
+        let annotation = |name| deployment.metadata.annotations.as_ref().and_then(|all| all.get(name));
+        let tracing = annotation(TRACING).and_then(|text| serde_json::from_str(text).ok());
         Some(Self {
-            image,
-            upgraded_from: annotations.and_then(|all| all.get(UPGRADED_FROM).cloned()),
+            release: Release { image, tracing },
+            upgraded_from: annotation(UPGRADED_FROM).cloned(),
             complete: looked && all.iter().all(|count| count.unwrap_or(0) == wanted),
             stuck: looked && stuck,
         })
@@ -54,37 +68,42 @@ pub enum Upgrade {
     Take,
     /// It takes it now, or has and is not ready yet: from this image.
     Under(String),
-    /// It keeps this image until it is its turn.
-    Wait(String),
-    /// It keeps this image: the named service did not become ready with the new one.
-    Stopped(String, String),
+    /// It keeps this one until it is its turn.
+    Wait(Release),
+    /// It keeps this one: the named service did not become ready with the new one.
+    Stopped(Release, String),
 }
 
-/// What a service does whose Deployment is `own`, when the sidecar should have
-/// the image `wanted`. `pinned`: its user chose the image. `others` are the
-/// Deployments that are being upgraded, by name; `at_once` may be.
+/// What a service does whose Deployment is `own`, when the sidecar should be
+/// `wanted`. `pinned`: its user chose the image. `others` are the Deployments
+/// that are being upgraded, by name; `at_once` may be.
 pub fn decide(
     own: Option<&Seen>,
-    wanted: &str,
+    wanted: &Release,
     pinned: bool,
     others: &[(String, Seen)],
     at_once: usize,
 ) -> Upgrade {
     let Some(own) = own else { return Upgrade::Take };
-    if own.image == wanted {
+    if own.release == *wanted {
         return match &own.upgraded_from {
-            Some(from) if !own.complete && !pinned => Upgrade::Under(from.clone()),
+            Some(from) if !own.complete => Upgrade::Under(from.clone()),
             _ => Upgrade::Take,
         };
     }
+    let chosen = pinned && own.release.image != wanted.image;
     // One that is not whole anyway has nothing to lose, and would prove nothing.
-    if pinned || !own.complete {
+    if chosen || !own.complete {
         return Upgrade::Take;
     }
     if let Some((name, _)) = others.iter().find(|(_, seen)| seen.stuck) {
-        return Upgrade::Stopped(own.image.clone(), name.clone());
+        return Upgrade::Stopped(own.release.clone(), name.clone());
     }
-    if others.len() < at_once { Upgrade::Under(own.image.clone()) } else { Upgrade::Wait(own.image.clone()) }
+    if others.len() < at_once {
+        Upgrade::Under(own.release.image.clone())
+    } else {
+        Upgrade::Wait(own.release.clone())
+    }
 }
 
 /// An image in another version: its tag, or digest, replaced.
@@ -99,8 +118,17 @@ pub fn in_version(image: &str, version: &str) -> String {
 mod tests {
     use super::*;
 
+    fn release(image: &str) -> Release {
+        Release { image: image.into(), tracing: None }
+    }
+
+    fn traced(image: &str) -> Release {
+        let tracing = Tracing { otlp_endpoint: "http://collector:4318".into(), sample_ratio: None };
+        Release { tracing: Some(tracing), ..release(image) }
+    }
+
     fn seen(image: &str, complete: bool) -> Seen {
-        Seen { image: image.into(), upgraded_from: None, complete, stuck: false }
+        Seen { release: release(image), upgraded_from: None, complete, stuck: false }
     }
 
     fn under(stuck: bool) -> (String, Seen) {
@@ -110,33 +138,48 @@ mod tests {
     #[test]
     fn so_many_services_are_upgraded_at_once_and_the_rest_wait() {
         let old = seen("1", true);
-        assert_eq!(decide(Some(&old), "2", false, &[], 2), Upgrade::Under("1".into()));
-        assert_eq!(decide(Some(&old), "2", false, &[under(false)], 2), Upgrade::Under("1".into()));
+        assert_eq!(decide(Some(&old), &release("2"), false, &[], 2), Upgrade::Under("1".into()));
+        assert_eq!(decide(Some(&old), &release("2"), false, &[under(false)], 2), Upgrade::Under("1".into()));
         let two = [under(false), under(false)];
-        assert_eq!(decide(Some(&old), "2", false, &two, 2), Upgrade::Wait("1".into()));
+        assert_eq!(decide(Some(&old), &release("2"), false, &two, 2), Upgrade::Wait(release("1")));
     }
 
     #[test]
     fn it_stops_at_the_first_that_fails() {
-        let stopped = Upgrade::Stopped("1".into(), "shop/other".into());
-        assert_eq!(decide(Some(&seen("1", true)), "2", false, &[under(true)], 5), stopped);
+        let stopped = Upgrade::Stopped(release("1"), "shop/other".into());
+        assert_eq!(decide(Some(&seen("1", true)), &release("2"), false, &[under(true)], 5), stopped);
     }
 
     #[test]
     fn who_is_new_broken_or_pinned_does_not_wait() {
         let others = [under(true)];
-        assert_eq!(decide(None, "2", false, &others, 1), Upgrade::Take);
-        assert_eq!(decide(Some(&seen("1", false)), "2", false, &others, 1), Upgrade::Take);
-        assert_eq!(decide(Some(&seen("1", true)), "2", true, &others, 1), Upgrade::Take);
-        assert_eq!(decide(Some(&seen("2", true)), "2", false, &others, 1), Upgrade::Take);
+        assert_eq!(decide(None, &release("2"), false, &others, 1), Upgrade::Take);
+        assert_eq!(decide(Some(&seen("1", false)), &release("2"), false, &others, 1), Upgrade::Take);
+        assert_eq!(decide(Some(&seen("1", true)), &release("2"), true, &others, 1), Upgrade::Take);
+        assert_eq!(decide(Some(&seen("2", true)), &release("2"), false, &others, 1), Upgrade::Take);
     }
 
     #[test]
     fn an_upgrade_is_under_way_until_all_pods_are_ready() {
         let mut own = Seen { upgraded_from: Some("1".into()), ..seen("2", false) };
-        assert_eq!(decide(Some(&own), "2", false, &[], 1), Upgrade::Under("1".into()));
+        assert_eq!(decide(Some(&own), &release("2"), false, &[], 1), Upgrade::Under("1".into()));
         own.complete = true;
-        assert_eq!(decide(Some(&own), "2", false, &[], 1), Upgrade::Take);
+        assert_eq!(decide(Some(&own), &release("2"), false, &[], 1), Upgrade::Take);
+    }
+
+    #[test]
+    fn other_tracing_is_an_upgrade_too_also_where_the_image_is_pinned() {
+        let (own, wanted) = (seen("1", true), traced("1"));
+        for pinned in [false, true] {
+            assert_eq!(decide(Some(&own), &wanted, pinned, &[], 1), Upgrade::Under("1".into()));
+            let waits = decide(Some(&own), &wanted, pinned, &[under(false)], 1);
+            assert_eq!(waits, Upgrade::Wait(release("1")));
+            let under_way =
+                Seen { release: wanted.clone(), upgraded_from: Some("1".into()), ..seen("1", false) };
+            assert_eq!(decide(Some(&under_way), &wanted, pinned, &[], 1), Upgrade::Under("1".into()));
+        }
+        // A user who chooses another image gets it, with all that belongs to it, at once.
+        assert_eq!(decide(Some(&own), &traced("2"), true, &[under(true)], 1), Upgrade::Take);
     }
 
     #[test]

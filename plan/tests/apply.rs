@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use murmur_crds::Microservice;
 use murmur_plan::microservice::{self, BusSecrets, Input, Neighbours};
 use murmur_plan::settings::EventStoreDefaults;
+use murmur_plan::upgrade::Release;
 use murmur_plan::{Object, Settings, labels};
 use murmur_test_apiserver::TestApiServer;
 use serde_json::{Value, json};
@@ -33,6 +34,7 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
             max_bytes: 1 << 30,
             duplicate_window: Duration::from_secs(600),
         },
+        tracing: None,
     };
     let secrets = BusSecrets {
         user_jwt: "jwt".into(),
@@ -45,7 +47,7 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
         service: &service,
         subscriptions: &[],
         secrets: &secrets,
-        sidecar_image: &settings.sidecar_image,
+        sidecar: &Release { image: settings.sidecar_image.clone(), tracing: None },
         upgraded_from: None,
         config: &config,
     };

@@ -98,6 +98,7 @@ check 'one server and a cluster never share a folder' lacks '/data/alone' --set 
 check 'NATS keeps its volumes when it is uninstalled' has 'persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}'
 check 'with an external NATS nothing of ours is NATS' lacks StatefulSet "${external[@]}"
 check 'with an external NATS the operator makes no keys' has '{name: MURMUR_TRUST_CREATE, value: "false"}' "${external[@]}"
+check 'without a collector no sidecar is told of one' lacks MURMUR_SIDECAR_OTLP_ENDPOINT
 check 'all pods are restricted' restricted
 check 'the operator cannot list or watch Secrets' operator_may_only secrets 'get, create, patch'
 check 'the operator only reads pods' operator_may_only pods 'list, watch'
@@ -114,6 +115,8 @@ check 'a size that is none is refused' refuses "'/nats/storage/size'" --set nats
 check 'a store larger than its volume is refused' refuses 'but the volume, nats.storage.size, only 20Gi' --set nats.jetstream.maxFileStore=30Gi
 check 'more copies than servers are refused' refuses 'no more copies than servers' --set eventStore.replicas=3
 check 'a log level that is none is refused' refuses "'/operator/logLevel'" --set operator.logLevel=loud
+check 'a collector over anything but plain HTTP is refused' refuses "'/tracing/otlpEndpoint'" --set tracing.otlpEndpoint=https://collector:4318
+check 'a share of the traces above all of them is refused' refuses "'/tracing/sampleRatio'" --set tracing.sampleRatio=2
 check 'a window that is no duration is refused' refuses "'/eventStore/duplicateWindow'" --set eventStore.duplicateWindow=soon
 
 echo "$passed passed, $failed failed"

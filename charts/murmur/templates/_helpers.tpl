@@ -96,6 +96,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 - {name: MURMUR_NATS_URL, value: {{ include "murmur.natsUrl" . | quote }}}
 - {name: MURMUR_SIDECAR_IMAGE, value: {{ include "murmur.image" (list . "sidecar") | quote }}}
 - {name: MURMUR_SIDECAR_UPGRADES_AT_ONCE, value: {{ .Values.operator.sidecarUpgradesAtOnce | quote }}}
+{{- with .Values.tracing.otlpEndpoint }}
+- {name: MURMUR_SIDECAR_OTLP_ENDPOINT, value: {{ . | quote }}}
+- {name: MURMUR_SIDECAR_TRACE_SAMPLE_RATIO, value: {{ $.Values.tracing.sampleRatio | quote }}}
+{{- end }}
 - {name: MURMUR_CLI_IMAGE, value: {{ include "murmur.image" (list . "operator") | quote }}}
 - {name: MURMUR_TRUST_NAME, value: {{ include "murmur.trustName" . | quote }}}
 - {name: MURMUR_TRUST_CREATE, value: {{ .Values.nats.enabled | quote }}}

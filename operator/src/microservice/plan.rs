@@ -46,7 +46,7 @@ pub(super) fn plan(
         service,
         subscriptions,
         secrets,
-        sidecar_image: &sidecar.image,
+        sidecar: &sidecar.release,
         upgraded_from: sidecar.upgraded_from.as_deref(),
         config: &config,
     })?;

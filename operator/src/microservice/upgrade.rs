@@ -10,7 +10,7 @@ use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
-use murmur_plan::upgrade::{Seen, Upgrade, decide, in_version};
+use murmur_plan::upgrade::{Release, Seen, Upgrade, decide, in_version};
 
 use crate::context::Context;
 
@@ -26,9 +26,9 @@ pub struct Turns(Mutex<HashMap<String, Instant>>);
 /// The sidecar that a service gets now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sidecar {
-    /// Its image.
-    pub(super) image: String,
-    /// The image before, while it is being upgraded.
+    /// What it runs as.
+    pub(super) release: Release,
+    /// Its image before, while it is being upgraded.
     pub(super) upgraded_from: Option<String>,
     /// Why it is not the newest, and when to look again.
     pub(super) waits: Option<(Problem, Duration)>,
@@ -36,15 +36,17 @@ pub(super) struct Sidecar {
 
 /// Decides which sidecar a service gets.
 pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar {
-    let image = &context.settings.plan.sidecar_image;
+    let settings = &context.settings.plan;
+    let image = &settings.sidecar_image;
     let pinned = service.sidecar_version.is_some();
-    let wanted = service.sidecar_version.as_ref().map_or_else(|| image.clone(), |it| in_version(image, it));
+    let image = service.sidecar_version.as_ref().map_or_else(|| image.clone(), |it| in_version(image, it));
+    let wanted = Release { image, tracing: settings.tracing.clone() };
     let kind = ApiResource::erase::<Deployment>(&());
     let name = format!("{}/{}", service.mesh, service.name);
     let own = context.cache.get(&kind, service.mesh.as_str(), service.name.as_str());
     let own = own.and_then(|found| seen(&found));
-    let keeps = |image: String, reason: &str, message: String| Sidecar {
-        image,
+    let keeps = |release: Release, reason: &str, message: String| Sidecar {
+        release,
         upgraded_from: None,
         waits: Some((Problem::new(reason, message), AGAIN)),
     };
@@ -52,7 +54,7 @@ pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar
     let mut turns = context.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
     turns.retain(|_, given| given.elapsed() < SHOWN_WITHIN);
     let mut others = Vec::new();
-    if own.as_ref().is_some_and(|own| own.image != wanted) && !pinned {
+    if own.as_ref().is_some_and(|own| own.release != wanted) {
         for found in context.cache.all(&kind) {
             let other = format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any());
             if let Some(seen) = seen(&found).filter(|seen| seen.upgraded_from.is_some() && !seen.complete) {
@@ -61,27 +63,27 @@ pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar
             }
         }
         let given = turns.keys().filter(|given| **given != name).cloned();
-        let unseen = Seen { image: wanted.clone(), upgraded_from: None, complete: false, stuck: false };
+        let unseen = Seen { release: wanted.clone(), upgraded_from: None, complete: false, stuck: false };
         others.extend(given.map(|other| (other, unseen.clone())));
     }
     match decide(own.as_ref(), &wanted, pinned, &others, context.settings.upgrades_at_once) {
-        Upgrade::Take => Sidecar { image: wanted, upgraded_from: None, waits: None },
+        Upgrade::Take => Sidecar { release: wanted, upgraded_from: None, waits: None },
         Upgrade::Under(from) => {
-            if own.is_some_and(|own| own.image != wanted) {
+            if own.is_some_and(|own| own.release != wanted) {
                 turns.insert(name, Instant::now());
             }
-            Sidecar { image: wanted, upgraded_from: Some(from), waits: None }
+            Sidecar { release: wanted, upgraded_from: Some(from), waits: None }
         }
-        Upgrade::Wait(image) => {
+        Upgrade::Wait(release) => {
             let message = "the pods are what they should be; their sidecar is upgraded when it is their turn";
-            keeps(image, "SidecarUpgradeWaits", message.to_owned())
+            keeps(release, "SidecarUpgradeWaits", message.to_owned())
         }
-        Upgrade::Stopped(image, failed) => {
+        Upgrade::Stopped(release, failed) => {
             let message = format!(
                 "the upgrade of the sidecars has stopped: {failed} did not become ready with the new one; it goes \
                  on when that is ready"
             );
-            keeps(image, "SidecarUpgradeStopped", message)
+            keeps(release, "SidecarUpgradeStopped", message)
         }
     }
 }

@@ -6,7 +6,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use murmur_crds::Microservice;
 use serde_json::json;
 
-use crate::world::{World, test_alone, wait};
+use crate::world::{SIDECAR_IMAGE, World, test_alone, wait};
 
 async fn images(world: &World, ns: &str) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
@@ -18,6 +18,22 @@ async fn images(world: &World, ns: &str) -> anyhow::Result<Vec<String>> {
     Ok(all)
 }
 
+/// Services of other tests, which are over, would wait for their turn too, or be waited for:
+/// nothing else removes the Deployments of those that are deleted.
+async fn alone(world: &World) -> anyhow::Result<()> {
+    let everywhere: Api<Microservice> = Api::all(world.client.clone());
+    for service in everywhere.list(&ListParams::default()).await? {
+        let of_it = world.api::<Microservice>(&service.namespace().unwrap_or_default());
+        of_it.delete(&service.name_any(), &DeleteParams::default()).await?;
+    }
+    let everywhere: Api<Deployment> = Api::all(world.client.clone());
+    for deployment in everywhere.list(&ListParams::default()).await? {
+        let of_it = world.api::<Deployment>(&deployment.namespace().unwrap_or_default());
+        of_it.delete(&deployment.name_any(), &DeleteParams::default()).await?;
+    }
+    Ok(())
+}
+
 async fn upgraded(world: &World, ns: &str) -> anyhow::Result<Vec<usize>> {
     let images = images(world, ns).await?;
     Ok((0..images.len()).filter(|index| images[*index] == "murmur/sidecar:new").collect())
@@ -26,12 +42,7 @@ async fn upgraded(world: &World, ns: &str) -> anyhow::Result<Vec<usize>> {
 #[test]
 fn a_new_sidecar_goes_to_one_service_after_another_and_stops_at_one_that_fails() {
     test_alone("upgrade", |world| async move {
-        // Those of other tests, which are over, would wait for their turn too.
-        let everywhere: Api<Microservice> = Api::all(world.client.clone());
-        for service in everywhere.list(&ListParams::default()).await? {
-            let of_it = world.api::<Microservice>(&service.namespace().unwrap_or_default());
-            of_it.delete(&service.name_any(), &DeleteParams::default()).await?;
-        }
+        alone(&world).await?;
         let ns = world.namespace("upgrade").await?;
         for name in ["a", "b", "c"] {
             world.microservice(&ns, name, json!({})).await?;
@@ -83,6 +94,73 @@ fn a_new_sidecar_goes_to_one_service_after_another_and_stops_at_one_that_fails()
         assert_eq!(image, "murmur/sidecar:0.0.9");
         operator.stop().await?;
         world.delete::<Microservice>(&ns, "pinned").await?;
+        world.restart_operator().await
+    });
+}
+
+/// Where each sidecar of these services sends spans.
+async fn endpoints(world: &World, ns: &str, names: &[&str]) -> anyhow::Result<Vec<Option<String>>> {
+    let mut all = Vec::new();
+    for name in names {
+        let deployment = serde_json::to_value(world.api::<Deployment>(ns).get(name).await?)?;
+        let env = &deployment["spec"]["template"]["spec"]["initContainers"][0]["env"];
+        let mut env = env.as_array().into_iter().flatten();
+        let found = env.find(|one| one["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT");
+        all.push(found.and_then(|one| Some(one["value"].as_str()?.to_owned())));
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_collector_that_is_new_goes_to_one_service_after_another_and_pod_overrides_win() {
+    test_alone("tracing", |world| async move {
+        alone(&world).await?;
+        let ns = world.namespace("tracing").await?;
+        let own = json!({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://own:4318"});
+        let sidecar = json!({"name": "murmur-sidecar", "env": [own]});
+        let overrides = json!({"podOverrides": {"spec": {"initContainers": [sidecar]}}});
+        for (name, spec) in [("a", json!({})), ("b", json!({})), ("own", overrides)] {
+            world.microservice(&ns, name, spec).await?;
+            world.condition(&ns, name, "BusReady", "True").await?;
+            world.pods_become_ready(&ns, name).await?;
+            world.condition(&ns, name, "Ready", "True").await?;
+        }
+        world.kill_operator().await?;
+        let more = ["--sidecar-upgrades-at-once", "1", "--sidecar-otlp-endpoint", "http://collector:4318"];
+        let operator = world.start_operator_with(&world.new_lease(), SIDECAR_IMAGE, &more).await?;
+        // Each in its turn, in whatever order, and the last one's pods are told nothing new.
+        let annotated = async || -> anyhow::Result<Vec<&str>> {
+            let mut all = Vec::new();
+            for name in ["a", "b", "own"] {
+                let deployment = world.api::<Deployment>(&ns).get(name).await?;
+                if deployment.annotations().contains_key("murmur.dev/sidecar-tracing") {
+                    all.push(name);
+                }
+            }
+            Ok(all)
+        };
+        let mut done = Vec::new();
+        while done.len() < 3 {
+            let now = wait("the next one is told", || async {
+                Ok(Some(annotated().await?).filter(|told| told.len() > done.len()))
+            })
+            .await?;
+            assert_eq!(now.len(), done.len() + 1, "one at a time");
+            let next = now.iter().find(|name| !done.contains(*name)).copied().unwrap_or_default();
+            if let Some(waiting) = ["a", "b", "own"].into_iter().find(|name| !now.contains(name)) {
+                let (reason, _) = world.condition(&ns, waiting, "Progressing", "False").await?;
+                assert_eq!(reason, "SidecarUpgradeWaits");
+                assert_eq!(annotated().await?, now, "the others wait for it");
+            }
+            world.pods_become_ready(&ns, next).await?;
+            done = now;
+        }
+        let [collector, own] = ["http://collector:4318", "http://own:4318"].map(|it| Some(it.to_owned()));
+        assert_eq!(endpoints(&world, &ns, &["a", "b", "own"]).await?, [collector.clone(), collector, own]);
+        operator.stop().await?;
+        for name in ["a", "b", "own"] {
+            world.delete::<Microservice>(&ns, name).await?;
+        }
         world.restart_operator().await
     });
 }

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// The operator's own namespace.
 pub const SYSTEM: &str = "murmur-system";
 
-const SIDECAR_IMAGE: &str = "murmur/sidecar:dev";
+pub const SIDECAR_IMAGE: &str = "murmur/sidecar:dev";
 
 /// What the tests share. Everything ends when it is dropped.
 pub struct World {

@@ -15,6 +15,7 @@ fn settings() -> Settings {
             max_bytes: 1 << 30,
             duplicate_window: Duration::from_secs(600),
         },
+        tracing: None,
     }
 }
 

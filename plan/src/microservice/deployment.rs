@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Input, ValidMicroservice, metadata, object, pod};
 use crate::invalid::Invalid;
 use crate::object::Object;
-use crate::upgrade::UPGRADED_FROM;
+use crate::upgrade::{TRACING, UPGRADED_FROM};
 use crate::{labels, overrides};
 
 /// Old ReplicaSets that are kept for `kubectl rollout undo`.
@@ -35,6 +35,11 @@ pub(super) fn deployment(input: &Input<'_>) -> Result<Object, Invalid> {
     planned.value["spec"]["template"] = merged;
     if let Some(from) = input.upgraded_from {
         planned.value["metadata"]["annotations"][UPGRADED_FROM] = from.into();
+    }
+    if let Some(tracing) = &input.sidecar.tracing {
+        // Texts can always be written.
+        let text = serde_json::to_string(tracing).unwrap_or_default();
+        planned.value["metadata"]["annotations"][TRACING] = text.into();
     }
     Ok(planned)
 }

@@ -10,7 +10,8 @@ use murmur_mesh::config::{ADMIN_PORT, CONFIG_FILE};
 use super::pod::{
     BUS_VOLUME, CONFIG_VOLUME, DATA, DATA_VOLUME, DATABASE, container_security, http_probe, mount, variable,
 };
-use super::{Input, SIDECAR_CONTAINER, ValidMicroservice};
+use super::{Input, SIDECAR_CONTAINER};
+use crate::settings::Tracing;
 
 /// Where the Secret and the ConfigMap are mounted.
 const BUS: &str = "/var/run/murmur/bus";
@@ -27,10 +28,10 @@ pub(super) fn container(input: &Input<'_>) -> Container {
     }
     Container {
         name: SIDECAR_CONTAINER.to_owned(),
-        image: Some(input.sidecar_image.to_owned()),
+        image: Some(input.sidecar.image.clone()),
         args: Some(vec!["run".to_owned()]),
         restart_policy: Some("Always".to_owned()),
-        env: Some(environment(service, &input.settings.bus_url)),
+        env: Some(environment(input)),
         ports: Some(vec![ContainerPort {
             name: Some("murmur-admin".to_owned()),
             container_port: i32::from(ADMIN_PORT),
@@ -64,9 +65,10 @@ pub(super) fn container(input: &Input<'_>) -> Container {
     }
 }
 
-fn environment(service: &ValidMicroservice, bus_url: &str) -> Vec<EnvVar> {
+fn environment(input: &Input<'_>) -> Vec<EnvVar> {
+    let service = input.service;
     let mut all = vec![
-        variable("MURMUR_BUS_URL", bus_url.to_owned()),
+        variable("MURMUR_BUS_URL", input.settings.bus_url.clone()),
         variable("MURMUR_CONFIG", format!("{CONFIG}/{CONFIG_FILE}")),
         variable("MURMUR_BUS_CREDENTIALS", BUS.to_owned()),
         EnvVar {
@@ -87,6 +89,17 @@ fn environment(service: &ValidMicroservice, bus_url: &str) -> Vec<EnvVar> {
         if storage.sqlite {
             all.push(variable("MURMUR_DATABASE_PATH", DATABASE.to_owned()));
         }
+    }
+    all.extend(input.sidecar.tracing.iter().flat_map(traces));
+    all
+}
+
+/// OpenTelemetry's own variables, so that podOverrides say something else by the same names.
+fn traces(tracing: &Tracing) -> Vec<EnvVar> {
+    let mut all = vec![variable("OTEL_EXPORTER_OTLP_ENDPOINT", tracing.otlp_endpoint.clone())];
+    if let Some(ratio) = &tracing.sample_ratio {
+        all.push(variable("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".to_owned()));
+        all.push(variable("OTEL_TRACES_SAMPLER_ARG", ratio.clone()));
     }
     all
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::examples::{CATALOG, ORDERS, microservice, secrets, settings, valid, valid_subscription};
+use crate::settings::Tracing;
 
 const EVERYTHING: &str = "
 image: registry.example/users:1
@@ -32,13 +33,22 @@ sidecar: {logLevel: debug, resources: {limits: {memory: 128Mi}}}
 ";
 
 fn objects(service: &ValidMicroservice, subscriptions: &[ValidSubscription]) -> Result<Vec<Object>, Invalid> {
+    let sidecar = Release { image: "murmur/sidecar:dev".into(), tracing: None };
+    objects_with(service, subscriptions, &sidecar)
+}
+
+fn objects_with(
+    service: &ValidMicroservice,
+    subscriptions: &[ValidSubscription],
+    sidecar: &Release,
+) -> Result<Vec<Object>, Invalid> {
     let config = config(service, subscriptions, &Neighbours::default(), None, None);
     plan(&Input {
         settings: &settings(),
         service,
         subscriptions,
         secrets: &secrets(),
-        sidecar_image: "murmur/sidecar:dev",
+        sidecar,
         upgraded_from: None,
         config: &config,
     })
@@ -299,6 +309,40 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
         assert!(error.to_string().contains("spec.port"), "{error}");
     }
     assert_eq!(validate(&microservice("a-db", base)).unwrap_err().reason(), "InvalidName");
+}
+
+/// The sidecar's variables of OpenTelemetry, where all sidecars are told `tracing`.
+fn opentelemetry(spec: &str, tracing: Tracing) -> Vec<(String, String)> {
+    let sidecar = Release { image: "murmur/sidecar:dev".into(), tracing: Some(tracing) };
+    let deployment = objects_with(&valid("a", spec), &[], &sidecar).unwrap().pop().unwrap().value;
+    let seen = crate::upgrade::Seen::of(&serde_json::from_value(deployment.clone()).unwrap()).unwrap();
+    assert_eq!(seen.release, sidecar, "whatever podOverrides say");
+    let env = &deployment["spec"]["template"]["spec"]["initContainers"][0]["env"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = env.as_array().unwrap().iter().map(|one| (text(&one["name"]), text(&one["value"])));
+    all.filter(|(name, _)| name.starts_with("OTEL_")).collect()
+}
+
+#[test]
+fn every_sidecar_is_told_where_spans_go_and_pod_overrides_win() {
+    let all = Tracing { otlp_endpoint: "http://collector:4318".into(), sample_ratio: None };
+    let endpoint = |value: &str| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), value.to_owned());
+    assert_eq!(opentelemetry("{image: a, port: 80}", all.clone()), [endpoint("http://collector:4318")]);
+    let some = Tracing { sample_ratio: Some("0.25".into()), ..all };
+    let sampler = ("OTEL_TRACES_SAMPLER".to_owned(), "parentbased_traceidratio".to_owned());
+    let ratio = |value: &str| ("OTEL_TRACES_SAMPLER_ARG".to_owned(), value.to_owned());
+    let told = [endpoint("http://collector:4318"), sampler.clone(), ratio("0.25")];
+    assert_eq!(opentelemetry("{image: a, port: 80}", some.clone()), told);
+    let spec = "
+image: a
+port: 80
+podOverrides:
+  spec:
+    initContainers:
+    - name: murmur-sidecar
+      env: [{name: OTEL_EXPORTER_OTLP_ENDPOINT, value: \"http://own:4318\"}, {name: OTEL_TRACES_SAMPLER_ARG, value: \"1\"}]
+";
+    assert_eq!(opentelemetry(spec, some), [endpoint("http://own:4318"), sampler, ratio("1")]);
 }
 
 #[test]
