@@ -142,7 +142,7 @@ impl Calls {
         let result = self.make(&call, path, request).await;
         match &result {
             Ok(response) if response.status().is_server_error() => span.fails(&response.status()),
-            Ok(response) => span.note("http.response.status_code", &response.status().as_u16()),
+            Ok(response) => span.count("http.response.status_code", response.status().as_u16().into()),
             Err(error) => span.fails(error),
         }
         let counted = match &result {

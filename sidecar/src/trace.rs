@@ -7,6 +7,7 @@
 
 mod context;
 mod export;
+mod links;
 mod otlp;
 mod settings;
 
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use context::Context;
 pub(crate) use export::Exporter;
+pub(crate) use links::Links;
 pub(crate) use settings::Sampler;
 pub use settings::{InvalidTraces, TraceArguments, TraceSettings};
 
@@ -35,10 +37,17 @@ pub(crate) enum Kind {
     Server = 2,
     /// Another is asked.
     Client = 3,
-    /// An event is published.
+    /// An event is published, or a batch of them.
     Producer = 4,
-    /// An event is delivered.
+    /// An event is delivered, or a batch of them.
     Consumer = 5,
+}
+
+/// The value of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    Text(String),
+    Number(u64),
 }
 
 /// Starts spans; clones share the way out.
@@ -58,7 +67,8 @@ pub(crate) struct Finished {
     name: String,
     start: SystemTime,
     end: SystemTime,
-    attributes: Vec<(&'static str, String)>,
+    attributes: Vec<(&'static str, Value)>,
+    links: Links,
     error: Option<String>,
 }
 
@@ -96,17 +106,30 @@ impl Tracer {
 
     /// A span within this trace, or the first one of a trace of its own.
     pub(crate) fn start(&self, parent: Option<Context>, kind: Kind, name: impl FnOnce() -> String) -> Span {
+        self.start_batch(parent, Links::default(), kind, name)
+    }
+
+    /// The same for several events, each in a trace of its own perhaps: a trace
+    /// that begins here is recorded if one of theirs is.
+    pub(crate) fn start_batch(
+        &self,
+        parent: Option<Context>,
+        links: Links,
+        kind: Kind,
+        name: impl FnOnce() -> String,
+    ) -> Span {
         let (context, is_root) = match parent {
             Some(parent) if parent.is_sampled() && self.out.is_some() => (parent.child(), false),
             Some(parent) => (parent, false),
-            None => (Context::root(|id| self.sampler.samples(id)), true),
+            None if links.is_empty() => (Context::root(|id| self.sampler.samples(id)), true),
+            None => (Context::root(|_| links.is_sampled()), true),
         };
         let recording = self.out.as_ref().filter(|_| context.is_sampled()).map(|out| {
             let start = SystemTime::now();
             let (name, attributes) = (name(), Vec::new());
-            let finished =
-                Some(Finished { context, parent, kind, name, start, end: start, attributes, error: None });
-            Box::new(Recording { finished, out: out.clone(), dropped: self.dropped.clone() })
+            let (end, error) = (start, None);
+            let finished = Finished { context, parent, kind, name, start, end, attributes, links, error };
+            Box::new(Recording { finished: Some(finished), out: out.clone(), dropped: self.dropped.clone() })
         });
         Span { context, is_root, recording }
     }
@@ -116,8 +139,27 @@ impl Span {
     /// Says something about it.
     pub(crate) fn note(&mut self, name: &'static str, value: &(impl ToString + ?Sized)) {
         if let Some(finished) = self.finished() {
-            finished.attributes.push((name, value.to_string()));
+            finished.attributes.push((name, Value::Text(value.to_string())));
         }
+    }
+
+    /// Says how much or how many.
+    pub(crate) fn count(&mut self, name: &'static str, value: u64) {
+        if let Some(finished) = self.finished() {
+            finished.attributes.push((name, Value::Number(value)));
+        }
+    }
+
+    /// What OpenTelemetry's conventions say of messages, of one request with so many events:
+    /// <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>.
+    pub(crate) fn batch(&mut self, events: usize) {
+        let Some(kind) = self.finished().map(|finished| finished.kind) else { return };
+        self.note("messaging.system", "murmur");
+        let (name, operation) =
+            if kind == Kind::Producer { ("publish", "send") } else { ("deliver", "process") };
+        self.note("messaging.operation.name", name);
+        self.note("messaging.operation.type", operation);
+        self.count("messaging.batch.message_count", events as u64);
     }
 
     /// It failed; why.
@@ -142,6 +184,14 @@ impl Span {
 
     fn finished(&mut self) -> Option<&mut Finished> {
         self.recording.as_mut()?.finished.as_mut()
+    }
+}
+
+/// The name of a span of several events: with their type, if they have one in common.
+pub(crate) fn name_of_batch<'a>(operation: &str, mut types: impl Iterator<Item = &'a str>) -> String {
+    match types.next().filter(|first| types.all(|other| other == *first)) {
+        Some(common) => format!("{operation} {common}"),
+        None => operation.to_owned(),
     }
 }
 
@@ -192,9 +242,32 @@ mod tests {
         drop(span);
         let finished = spans.try_recv().unwrap();
         assert_eq!(finished.parent, Context::parse(TRACE));
-        assert_eq!((finished.attributes[0].1.as_str(), finished.error.as_deref()), ("1", Some("why")));
+        assert_eq!(
+            (&finished.attributes[0].1, finished.error.as_deref()),
+            (&Value::Text("1".into()), Some("why"))
+        );
         drop(tracer.start(Context::parse(&TRACE.replace("-01", "-00")), Kind::Client, || unreachable!()));
         assert!(spans.try_recv().is_err(), "not sampled");
+    }
+
+    #[test]
+    fn a_batch_without_a_trace_is_recorded_if_one_of_its_events_is() {
+        let (out, mut spans) = Tracer::queue();
+        let tracer = Tracer::new(Sampler::Never, Some(out), Counter::default());
+        let (sampled, not) = (Context::root(|_| true), Context::root(|_| false));
+        for (events, recorded) in [(vec![not, sampled], true), (vec![not], false), (vec![], false)] {
+            let links: Links = events.into_iter().collect();
+            let mut span = tracer.start_batch(None, links.clone(), Kind::Consumer, String::new);
+            span.batch(2);
+            drop(span);
+            let finished = spans.try_recv().ok();
+            assert_eq!(finished.is_some(), recorded);
+            if let Some(finished) = finished {
+                assert_eq!((finished.links, finished.parent), (links, None));
+                let count = finished.attributes.last().unwrap();
+                assert_eq!(count, &("messaging.batch.message_count", Value::Number(2)));
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::request;
 use super::verdict::Verdict;
+use crate::trace::PARENT;
 
 /// The largest body of a request.
 pub(super) const LARGEST: usize = 4 << 20;
@@ -25,20 +26,25 @@ pub(super) fn room(message: &Message) -> usize {
     message.length * 3 + OVERHEAD
 }
 
-/// Writes one event, with its place in the store, the attempt and the replay as extensions.
+/// Writes one event, with its place in the store, the attempt and the replay as extensions,
+/// and its publisher's trace, unless it has CloudEvents' extension for that itself.
 pub(super) fn write(body: &mut Vec<u8>, message: &Message, sequence: u64, attempt: u32, replay: &str) {
     body.push(if body.is_empty() { b'[' } else { b',' });
     body.extend_from_slice(
         format!("{{\"murmursequence\":\"{sequence}\",\"murmurattempt\":{attempt}").as_bytes(),
     );
     field(body, "murmurreplay", replay);
-    let mut json = true;
+    let (mut json, mut traced) = (true, false);
     for (name, value) in request::attributes(message) {
         let value = attribute::decoded(value);
         if name == "datacontenttype" {
             json = structured::is_json(&value);
         }
+        traced |= name == PARENT;
         field(body, name, &value);
+    }
+    for (name, value) in request::trace(message).filter(|_| !traced) {
+        field(body, name, value);
     }
     let data = &message.payload;
     if !data.is_empty() {

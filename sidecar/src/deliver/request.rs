@@ -104,6 +104,12 @@ pub(super) fn attributes(message: &Message) -> impl Iterator<Item = (&str, &str)
     })
 }
 
+/// The publisher's trace, as it stands beside the event.
+pub(super) fn trace(message: &Message) -> impl Iterator<Item = (&'static str, &str)> {
+    let headers = message.headers.as_ref();
+    TRACE_HEADERS.into_iter().filter_map(move |name| Some((name, headers?.get(name)?.as_str())))
+}
+
 /// The request line of every delivery, and the headers that are the same in all.
 pub(super) fn fixed(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut head = format!("POST {path} HTTP/1.1\r\n").into_bytes();
@@ -137,11 +143,14 @@ pub(super) fn build(
     Request { head, body: message.payload.clone(), body_time: BODY_TIME }
 }
 
-/// The request that delivers a batch.
-pub(super) fn of_batch(body: Vec<u8>, target: &Target) -> Request {
+/// The request that delivers a batch. `trace`: its own `traceparent`, where it has a span.
+pub(super) fn of_batch(body: Vec<u8>, target: &Target, trace: Option<&str>) -> Request {
     let mut head = Vec::with_capacity(target.head.len() + ROOM);
     head.extend_from_slice(&target.head);
     line(&mut head, "content-type", BATCH_CONTENT_TYPE);
+    if let Some(trace) = trace {
+        line(&mut head, PARENT, trace);
+    }
     line(&mut head, "content-length", itoa::Buffer::new().format(body.len()));
     head.extend_from_slice(b"\r\n");
     // What it says of each event is in the body: that may take as long as the answer.

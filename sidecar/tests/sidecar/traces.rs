@@ -93,6 +93,58 @@ async fn a_trace_goes_from_the_publisher_over_the_bus_to_the_subscriber_and_its_
     assert!(text.contains("murmur_sidecar_spans_dropped_total 0"), "{text}");
 }
 
+/// What a span is linked to: the spans' ids.
+fn links(span: &Value) -> Vec<&str> {
+    span["links"].as_array().into_iter().flatten().map(|link| link["spanId"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_batch_has_one_span_linked_to_those_of_its_events() {
+    const OWN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (collector, service) = (Collector::start(StatusCode::OK).await, Service::ok().await);
+    let mut all = subscription("all", service.port, json!({"policy": "none"}));
+    all["deliver"]["batch"] = json!({"maxEvents": 3, "maxWait": 30_000});
+    let setup = Setup { subscriptions: vec![all], traces: collector.arguments(), ..Setup::default() };
+    let world = World::start(setup).await;
+    let event = |id: &str| json!({"specversion": "1.0", "type": "T", "id": id, "source": "/s"});
+    let mut own = event("2");
+    own["traceparent"] = OWN.into();
+    own["tracestate"] = "own=1".into();
+    let headers = [
+        ("content-type", "application/cloudevents-batch+json"),
+        ("traceparent", PARENT),
+        ("tracestate", "a=1"),
+    ];
+    let body = json!([event("1"), own, event("3")]).to_string();
+    assert_eq!(post(world.local, "/v1/events", &headers, body).await.status, 200);
+    let (published, delivered) = (collector.span("publish T").await, collector.span("deliver T").await);
+    assert_eq!((&published["traceId"], &published["kind"]), (&json!(TRACE), &json!(4)));
+    assert_eq!(links(&published), ["00f067aa0ba902b7"]);
+    // In a trace of its own: each of its events may be in another.
+    assert_eq!((delivered.get("parentSpanId"), &delivered["kind"]), (None, &json!(5)));
+    assert_ne!(delivered["traceId"], TRACE);
+    assert_eq!(links(&delivered), [published["spanId"].as_str().unwrap(), "00f067aa0ba902b7"]);
+    for (span, operation) in [(&published, "send"), (&delivered, "process")] {
+        let attributes = span["attributes"].to_string();
+        for (key, value) in [
+            ("messaging.batch.message_count", json!({"intValue": "3"})),
+            ("messaging.operation.type", json!({"stringValue": operation})),
+        ] {
+            let expected = json!({"key": key, "value": value}).to_string();
+            assert!(attributes.contains(&expected), "{attributes}");
+        }
+    }
+    assert_eq!(collector.spans().len(), 2, "one span for each batch");
+    // The service sees whose trace the request and each of the events belong to.
+    let received = &service.received()[0];
+    assert_eq!(received.header("traceparent"), context(&delivered));
+    let events: Value = serde_json::from_slice(&received.body).unwrap();
+    let trace = |index: usize| (&events[index]["traceparent"], &events[index]["tracestate"]);
+    assert_eq!(trace(0), (&json!(context(&published)), &json!("a=1")));
+    assert_eq!(trace(1), (&json!(OWN), &json!("own=1")));
+    assert_eq!(trace(2), trace(0));
+}
+
 #[tokio::test]
 async fn a_trace_begins_where_there_is_none_and_goes_with_calls_and_queries() {
     let (collector, dns, service) =

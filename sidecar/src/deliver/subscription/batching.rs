@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use murmur_mesh::config::Batch;
 use tokio::time::Instant;
 
+use super::outcome::tell;
 use super::{Ended, Subscription};
 use crate::bus::delivered::ACK;
 use crate::deliver::batch::{self, Results};
@@ -17,6 +18,7 @@ use crate::deliver::hold::May;
 use crate::deliver::lanes::Position;
 use crate::deliver::request;
 use crate::deliver::verdict::{Answer, Verdict, verdict};
+use crate::trace::{self, Context, Kind, Links, Span};
 
 impl Subscription {
     /// Sends the next batch if it is full or has waited long enough. `false`: not now.
@@ -69,6 +71,7 @@ impl Subscription {
         let (client, target) = (self.client.clone(), self.target.clone());
         let timeout = self.terms.subscription.deliver.timeout;
         self.entry.in_flight.fetch_add(1, Relaxed);
+        let mut span = self.batch_span(&members);
         self.work.push(Box::pin(async move {
             let started = Instant::now();
             let mut body = Vec::new();
@@ -82,11 +85,31 @@ impl Subscription {
                 );
             }
             body.push(b']');
-            let request = request::of_batch(body, &target);
+            let trace = span.as_ref().map(Span::header);
+            let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+            let request = request::of_batch(body, &target, trace);
             let answer = client.post(request, timeout).await;
+            if let Some(span) = &mut span {
+                tell(span, &answer);
+            }
             let positions = members.into_iter().map(|(position, ..)| position).collect();
             Ended::Batch(positions, answer, started.elapsed())
         }));
+    }
+
+    /// The span of a batch, where spans go anywhere: a trace of its own, linked to those of its events.
+    fn batch_span(&self, members: &[(Position, Arc<Message>, u32)]) -> Option<Span> {
+        let tracer = Some(&self.runner.tracer).filter(|tracer| tracer.exports())?;
+        let values = |name: &'static str| {
+            let heads = members.iter().filter_map(|(_, message, _)| message.headers.as_ref());
+            heads.filter_map(move |head| Some(head.get(name)?.as_str()))
+        };
+        let links: Links = values(trace::PARENT).filter_map(Context::parse).collect();
+        let name = || trace::name_of_batch("deliver", values("ce-type"));
+        let mut span = tracer.start_batch(None, links, Kind::Consumer, name);
+        span.batch(members.len());
+        span.note("murmur.subscription", &self.terms.subscription.name);
+        Some(span)
     }
 
     /// The service answered for a batch.

@@ -21,6 +21,16 @@ use crate::deliver::verdict::{Answer, Verdict, verdict};
 use crate::metrics::{DeadLabels, DeadReason};
 use crate::trace::{self, Context, Kind, Span};
 
+/// How a delivery went, for its span.
+pub(super) fn tell(span: &mut Span, answer: &Answer) {
+    match answer {
+        Answer::Status { status, .. } if status.is_success() => {
+            span.count("http.response.status_code", status.as_u16().into());
+        }
+        failure => span.fails(&format!("{failure:?}")),
+    }
+}
+
 impl Subscription {
     /// Sends what may be sent now.
     pub(super) fn send(&mut self, now: Instant) {
@@ -74,12 +84,8 @@ impl Subscription {
             let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
             let request = request::build(&message, position.sequence, attempt, &target, trace);
             let answer = client.post(request, timeout).await;
-            match (&mut span, &answer) {
-                (Some(span), Answer::Status { status, .. }) if status.is_success() => {
-                    span.note("http.response.status_code", &status.as_u16());
-                }
-                (Some(span), failure) => span.fails(&format!("{failure:?}")),
-                (None, _) => {}
+            if let Some(span) = &mut span {
+                tell(span, &answer);
             }
             Ended::Attempt(position, answer, started.elapsed())
         }));
