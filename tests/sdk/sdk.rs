@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use murmur_mesh::config::{Batch, Ordering};
 use murmur_robustness::bed::Bed;
 use murmur_test_support::broker::free_port;
 use murmur_test_support::tools::cache;
@@ -45,10 +46,10 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn start(language: &str, port: u16) -> Self {
+    fn start(language: &str, verb: &str, port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let lines = std::fs::File::create(folder.path().join("lines")).unwrap();
-        let mut command = program(language, "receive", &port.to_string());
+        let mut command = program(language, verb, &port.to_string());
         let child = command.stdin(Stdio::null()).stdout(lines).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{language}: {error}")), folder }
     }
@@ -59,6 +60,22 @@ impl Receiver {
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events.map(|event| (event["id"].as_str().unwrap_or_default().to_owned(), event)).collect()
     }
+}
+
+/// Waits until a receiver has so many events.
+async fn received(
+    language: &str,
+    receiver: &Receiver,
+    number: usize,
+    sidecar: &Sidecar,
+) -> BTreeMap<String, Value> {
+    let began = Instant::now();
+    while receiver.events().len() < number {
+        let got: Vec<_> = receiver.events().into_keys().collect();
+        assert!(began.elapsed() < PATIENCE, "{language} got only {got:?}: {}", sidecar.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    receiver.events()
 }
 
 impl Drop for Receiver {
@@ -94,8 +111,11 @@ async fn each_sdk_publishes_in_binary_and_structured_mode_and_each_receives_what
         .map(|(language, port)| mesh::subscription(language, port).unwrap())
         .collect();
     let bed = Bed::start(1, "", subscriptions.clone()).await.unwrap();
-    let receivers: Vec<_> =
-        LANGUAGES.iter().zip(ports).map(|(language, port)| Receiver::start(language, port)).collect();
+    let receivers: Vec<_> = LANGUAGES
+        .iter()
+        .zip(ports)
+        .map(|(language, port)| Receiver::start(language, "receive", port))
+        .collect();
     let binary = Path::new(env!("CARGO_BIN_EXE_sidecar-under-test"));
     let config = mesh::config(subscriptions).unwrap();
     let sidecar = Sidecar::start(binary, &bed.cluster.url(), &config, &[]).await.unwrap();
@@ -105,14 +125,8 @@ async fn each_sdk_publishes_in_binary_and_structured_mode_and_each_receives_what
         let output = program(language, "publish", &url).output().unwrap();
         assert!(output.status.success(), "{language}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let began = Instant::now();
     for (language, receiver) in LANGUAGES.iter().zip(&receivers) {
-        while receiver.events().len() < 12 {
-            let got: Vec<_> = receiver.events().into_keys().collect();
-            assert!(began.elapsed() < PATIENCE, "{language} got only {got:?}: {}", sidecar.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let events = receiver.events();
+        let events = received(language, receiver, 12, &sidecar).await;
         for from in LANGUAGES {
             for (mode, kind) in
                 [("binary", "json"), ("binary", "bytes"), ("structured", "json"), ("structured", "bytes")]
@@ -120,6 +134,46 @@ async fn each_sdk_publishes_in_binary_and_structured_mode_and_each_receives_what
                 let id = format!("{from}-{mode}-{kind}");
                 assert_eq!(events[&id], expected(from, mode, kind), "{id} as {language} got it");
             }
+        }
+    }
+}
+
+/// The SDKs that read a batch. Only Go's makes one; Python's does neither.
+const OF_BATCHES: [&str; 2] = ["javascript", "go"];
+
+#[tokio::test]
+async fn a_batch_that_an_sdk_publishes_is_received_as_a_batch_by_those_that_can() {
+    let ports = OF_BATCHES.map(|_| free_port().unwrap());
+    let batch = Batch { max_events: 2, max_wait: Duration::from_secs(1) };
+    let subscriptions: Vec<_> = OF_BATCHES
+        .iter()
+        .zip(ports)
+        .map(|(language, port)| {
+            let mut subscription = mesh::subscription(language, port).unwrap();
+            // Both events have one key: under Key they would come one after the other.
+            subscription.ordering = Ordering::None;
+            subscription.deliver.batch = Some(batch.clone());
+            subscription
+        })
+        .collect();
+    let bed = Bed::start(1, "", subscriptions.clone()).await.unwrap();
+    let receivers: Vec<_> = OF_BATCHES
+        .iter()
+        .zip(ports)
+        .map(|(language, port)| Receiver::start(language, "receive-batch", port))
+        .collect();
+    let binary = Path::new(env!("CARGO_BIN_EXE_sidecar-under-test"));
+    let sidecar =
+        Sidecar::start(binary, &bed.cluster.url(), &mesh::config(subscriptions).unwrap(), &[]).await.unwrap();
+
+    let url = format!("http://127.0.0.1:{}/v1/events", sidecar.port);
+    let output = program("go", "publish-batch", &url).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (language, receiver) in OF_BATCHES.iter().zip(&receivers) {
+        let events = received(language, receiver, 2, &sidecar).await;
+        for kind in ["json", "bytes"] {
+            let id = format!("go-batch-{kind}");
+            assert_eq!(events[&id], expected("go", "batch", kind), "{id} as {language} got it");
         }
     }
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -17,16 +19,20 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		log.Fatal("usage: sdk-go publish URL | receive PORT")
+		log.Fatal("usage: sdk-go publish URL | publish-batch URL | receive PORT | receive-batch PORT")
 	}
 	var err error
 	switch os.Args[1] {
 	case "publish":
 		err = publish(os.Args[2])
+	case "publish-batch":
+		err = publishBatch(os.Args[2])
 	case "receive":
 		err = receive(os.Args[2])
+	case "receive-batch":
+		err = receiveBatch(os.Args[2])
 	default:
-		err = fmt.Errorf("%q is neither publish nor receive", os.Args[1])
+		err = fmt.Errorf("%q is no verb", os.Args[1])
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -56,6 +62,30 @@ func publish(target string) error {
 	return nil
 }
 
+func publishBatch(target string) error {
+	var events []cloudevents.Event
+	for _, kind := range []string{"json", "bytes"} {
+		event, err := newEvent("batch-"+kind, kind)
+		if err != nil {
+			return err
+		}
+		events = append(events, event)
+	}
+	request, err := cloudevents.NewHTTPRequestFromEvents(context.Background(), target, events)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the batch was answered %s", answer.Status)
+	}
+	return nil
+}
+
 func newEvent(name, kind string) (cloudevents.Event, error) {
 	event := cloudevents.NewEvent()
 	event.SetID("go-" + name)
@@ -80,21 +110,40 @@ func receive(port string) error {
 	if err != nil {
 		return err
 	}
-	return client.StartReceiver(context.Background(), func(event cloudevents.Event) error {
-		// This SDK does not decode what is percent-encoded in headers (CloudEvents HTTP binding, 3.1.3.2).
-		remark, _ := event.Extensions()["remark"].(string)
-		seen := map[string]any{
-			"id": event.ID(), "source": event.Source(), "type": event.Type(), "subject": decoded(event.Subject()),
-			"time": event.Time().UTC().Format(time.RFC3339), "datacontenttype": event.DataContentType(),
-			"partitionkey": event.Extensions()["partitionkey"], "remark": decoded(remark),
+	return client.StartReceiver(context.Background(), tell)
+}
+
+// receiveBatch is a server of its own: the SDK's receiver takes one event at a time.
+func receiveBatch(port string) error {
+	handler := func(response http.ResponseWriter, request *http.Request) {
+		events, err := cloudevents.NewEventsFromHTTPRequest(request)
+		for _, event := range events {
+			err = errors.Join(err, tell(event))
 		}
-		if event.DataContentType() == cloudevents.ApplicationJSON {
-			seen["data"] = json.RawMessage(event.Data())
-		} else {
-			seen["data"] = base64.StdEncoding.EncodeToString(event.Data())
+		if err != nil {
+			http.Error(response, err.Error(), http.StatusInternalServerError)
+			return
 		}
-		return json.NewEncoder(os.Stdout).Encode(seen)
-	})
+		response.WriteHeader(http.StatusNoContent)
+	}
+	return http.ListenAndServe("127.0.0.1:"+port, http.HandlerFunc(handler))
+}
+
+// tell prints an event.
+func tell(event cloudevents.Event) error {
+	// This SDK does not decode what is percent-encoded in headers (CloudEvents HTTP binding, 3.1.3.2).
+	remark, _ := event.Extensions()["remark"].(string)
+	seen := map[string]any{
+		"id": event.ID(), "source": event.Source(), "type": event.Type(), "subject": decoded(event.Subject()),
+		"time": event.Time().UTC().Format(time.RFC3339), "datacontenttype": event.DataContentType(),
+		"partitionkey": event.Extensions()["partitionkey"], "remark": decoded(remark),
+	}
+	if event.DataContentType() == cloudevents.ApplicationJSON {
+		seen["data"] = json.RawMessage(event.Data())
+	} else {
+		seen["data"] = base64.StdEncoding.EncodeToString(event.Data())
+	}
+	return json.NewEncoder(os.Stdout).Encode(seen)
 }
 
 func decoded(text string) string {

@@ -29,25 +29,38 @@ async function publish(url) {
   }
 }
 
-function receive(port) {
+function receive(port, tell) {
   const server = http.createServer((request, response) => {
     const chunks = [];
     request.on("data", (chunk) => chunks.push(chunk));
     request.on("end", () => {
-      const body = Buffer.concat(chunks);
-      const isJson = request.headers["content-type"] === "application/json";
-      const event = HTTP.toEvent({ headers: request.headers, body: isJson ? body.toString() : body });
-      const { id, source, type, datacontenttype, partitionkey } = event;
-      // Nor does it decode what is percent-encoded in headers (CloudEvents HTTP binding, 3.1.3.2).
-      const [subject, remark] = [event.subject, event.remark].map(decodeURIComponent);
-      const time = new Date(event.time).toISOString().replace(".000Z", "Z");
-      const data = isJson ? event.data : Buffer.from(event.data).toString("base64");
-      const seen = { id, source, type, subject, time, datacontenttype, partitionkey, remark, data };
-      console.log(JSON.stringify(seen));
+      tell(request.headers, Buffer.concat(chunks));
       response.writeHead(204).end();
     });
   });
   server.listen(Number(port), "127.0.0.1");
+}
+
+function tellOne(headers, body) {
+  const isJson = headers["content-type"] === "application/json";
+  const event = HTTP.toEvent({ headers, body: isJson ? body.toString() : body });
+  const { id, source, type, datacontenttype, partitionkey } = event;
+  // Nor does it decode what is percent-encoded in headers (CloudEvents HTTP binding, 3.1.3.2).
+  const [subject, remark] = [event.subject, event.remark].map(decodeURIComponent);
+  const time = new Date(event.time).toISOString().replace(".000Z", "Z");
+  const data = isJson ? event.data : Buffer.from(event.data).toString("base64");
+  const seen = { id, source, type, subject, time, datacontenttype, partitionkey, remark, data };
+  console.log(JSON.stringify(seen));
+}
+
+// An array comes of a batch; nothing makes one (HTTP.binary and HTTP.structured take one event).
+function tellBatch(headers, body) {
+  for (const event of HTTP.toEvent({ headers, body: body.toString() })) {
+    const { id, source, type, subject, datacontenttype, partitionkey, remark } = event;
+    const time = new Date(event.time).toISOString().replace(".000Z", "Z");
+    const data = datacontenttype === "application/json" ? event.data : event.data_base64;
+    console.log(JSON.stringify({ id, source, type, subject, time, datacontenttype, partitionkey, remark, data }));
+  }
 }
 
 const [verb, argument] = process.argv.slice(2);
@@ -57,8 +70,10 @@ if (verb === "publish" && argument) {
     process.exit(1);
   });
 } else if (verb === "receive" && argument) {
-  receive(argument);
+  receive(argument, tellOne);
+} else if (verb === "receive-batch" && argument) {
+  receive(argument, tellBatch);
 } else {
-  console.error("usage: sdk.js publish URL | receive PORT");
+  console.error("usage: sdk.js publish URL | receive PORT | receive-batch PORT");
   process.exit(1);
 }
