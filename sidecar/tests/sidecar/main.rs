@@ -17,6 +17,7 @@ mod order;
 mod process;
 mod publishing;
 mod queries;
+mod rate;
 mod redrive;
 mod schemas;
 mod support;
