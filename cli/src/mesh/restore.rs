@@ -13,6 +13,7 @@ use murmur_mesh::{api, restoring};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::manifest::{Manifest, PATIENCE, Saved};
 use crate::arguments::Format;
@@ -22,6 +23,10 @@ use crate::output;
 
 /// The size of one piece, in bytes.
 const PIECE: usize = 256 * 1024;
+/// How long a cluster may take until all consumers of a restored stream are there.
+const CONSUMERS: Duration = Duration::from_secs(60);
+/// How often they are looked at.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long the operator may take to keep its hands off.
 const OPERATOR: Duration = Duration::from_secs(20);
 
@@ -73,13 +78,17 @@ async fn all(bus: &Bus, from: &Path, manifest: &Manifest, replicas: Option<u64>)
     }
     let mut set_back = Vec::new();
     for saved in &manifest.streams {
-        stream(bus, from, saved, replicas).await.with_context(|| format!("stream {}", saved.name))?;
-        set_back.extend(consumers(bus, &saved.name).await?);
+        let restored = async {
+            let last = stream(bus, from, saved, replicas).await?;
+            consumers(bus, saved, last).await
+        };
+        set_back.extend(restored.await.with_context(|| format!("stream {}", saved.name))?);
     }
     Ok(set_back)
 }
 
-async fn stream(bus: &Bus, from: &Path, saved: &Saved, replicas: Option<u64>) -> Result<()> {
+/// Restores one stream; returns its last sequence.
+async fn stream(bus: &Bus, from: &Path, saved: &Saved, replicas: Option<u64>) -> Result<u64> {
     let mut config = saved.config.clone();
     if let Some(replicas) = replicas {
         config["num_replicas"] = json!(replicas);
@@ -113,8 +122,9 @@ async fn stream(bus: &Bus, from: &Path, saved: &Saved, replicas: Option<u64>) ->
     }
 }
 
-/// What the broker restored is what was saved; more may have come while it was saved.
-fn holds(saved: &Saved, state: &Value) -> Result<()> {
+/// What the broker restored is what was saved; more may have come while it was
+/// saved. Returns the last sequence.
+fn holds(saved: &Saved, state: &Value) -> Result<u64> {
     let number = |field: &str| state[field].as_u64().unwrap_or_default();
     let (messages, last) = (number("messages"), number("last_seq"));
     ensure!(
@@ -123,28 +133,54 @@ fn holds(saved: &Saved, state: &Value) -> Result<()> {
         saved.messages,
         saved.last_sequence
     );
-    Ok(())
+    Ok(last)
 }
 
 /// Sets back consumers that are ahead of their stream; returns their names.
-async fn consumers(bus: &Bus, stream: &str) -> Result<Vec<String>> {
-    let last = bus.state(stream).await?["last_seq"].as_u64().unwrap_or_default();
+async fn consumers(bus: &Bus, saved: &Saved, last: u64) -> Result<Vec<String>> {
     let mut set_back = Vec::new();
+    for consumer in restored_consumers(bus, saved).await? {
+        let name = consumer["name"].as_str().unwrap_or_default();
+        let at = |field: &str| consumer[field]["stream_seq"].as_u64().unwrap_or_default();
+        if let Some(sequence) = back_to(at("delivered"), at("ack_floor"), last) {
+            bus.ask(&api::consumer_reset(&saved.name, name), &json!({"seq": sequence})).await?;
+            set_back.push(name.to_owned());
+        }
+    }
+    Ok(set_back)
+}
+
+/// All consumers of a restored stream. Servers that form a cluster make them
+/// one after another once the stream is there, and elect a leader for each.
+async fn restored_consumers(bus: &Bus, saved: &Saved) -> Result<Vec<Value>> {
+    let wanted = saved.state["consumer_count"].as_u64().unwrap_or_default();
+    let until = Instant::now() + CONSUMERS;
+    loop {
+        let found = all_consumers(bus, &saved.name).await;
+        match found {
+            Ok(found) if found.len() as u64 >= wanted => return Ok(found),
+            Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
+            Ok(found) => bail!(
+                "only {} of its {wanted} consumers came back within {} s",
+                found.len(),
+                CONSUMERS.as_secs()
+            ),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The consumers of a stream whose leaders answer.
+async fn all_consumers(bus: &Bus, stream: &str) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
     let mut offset = 0;
     loop {
         let page = bus.ask(&api::consumer_list(stream), &json!({"offset": offset})).await?;
         let consumers = page["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for consumer in consumers {
-            let name = consumer["name"].as_str().unwrap_or_default();
-            let at = |field: &str| consumer[field]["stream_seq"].as_u64().unwrap_or_default();
-            if let Some(sequence) = back_to(at("delivered"), at("ack_floor"), last) {
-                bus.ask(&api::consumer_reset(stream, name), &json!({"seq": sequence})).await?;
-                set_back.push(name.to_owned());
-            }
-        }
+        all.extend_from_slice(consumers);
         offset += consumers.len() as u64;
         if consumers.is_empty() || offset >= page["total"].as_u64().unwrap_or_default() {
-            return Ok(set_back);
+            return Ok(all);
         }
     }
 }

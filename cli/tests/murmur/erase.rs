@@ -1,5 +1,6 @@
 //! Erasing a key.
 
+use crate::sidecar::Reader;
 use crate::world::World;
 
 #[tokio::test]
@@ -36,4 +37,23 @@ async fn only_the_events_of_the_named_service_go() {
     let ids: Vec<_> = world.messages("EVENTS").await.into_iter().map(|(_, id)| id).collect();
     assert_eq!(ids.len(), 2, "{ids:?}");
     assert_eq!(ids[0], "1");
+}
+
+#[tokio::test]
+async fn a_read_model_behind_a_sidecar_follows_and_a_new_one_never_sees_what_was_erased() {
+    let world = World::new().await;
+    for (id, key) in [("1", "ada"), ("2", "bob"), ("3", "ada")] {
+        world.event("users", id, key).await;
+    }
+    let model = Reader::start(&world, "model").await;
+    model.holds(&[("ada", &["1", "3"]), ("bob", &["2"])]).await;
+    world.murmur(&["mesh", "erase", "--key", "ada", "--yes"]).await.ok();
+    model.holds(&[("bob", &["2"])]).await;
+    // Of that key as of any other: what comes later is new.
+    world.event("users", "4", "ada").await;
+    world.event("users", "5", "bob").await;
+    let left: &[(&str, &[&str])] = &[("ada", &["4"]), ("bob", &["2", "5"])];
+    model.holds(left).await;
+    let new = Reader::start(&world, "new").await;
+    new.holds(left).await;
 }

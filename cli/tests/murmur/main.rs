@@ -4,7 +4,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod backup;
+mod cluster;
 mod dead_letters;
 mod erase;
 mod looking;
+mod sidecar;
 mod world;

@@ -10,11 +10,11 @@ use clap::Parser;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, ObjectMeta, PostParams};
 use murmur_mesh::partition::Partition;
-use murmur_mesh::people::Person;
+use murmur_mesh::people::{CREDENTIALS_FILE, Person};
 use murmur_operator::bus::SystemConnection;
 use murmur_operator::people::{Files, renewed};
 use murmur_operator::settings::{Flags, Settings};
-use murmur_operator::trust::{account_claims, load_account, load_trust};
+use murmur_operator::trust::{SystemUser, account_claims, load_account, load_trust};
 use murmur_test_apiserver::TestApiServer;
 use murmur_test_support::{Broker, mesh};
 use serde_json::Value;
@@ -38,6 +38,8 @@ pub struct World {
     pub namespace: String,
     /// All rights in the mesh.
     pub js: Context,
+    /// The user that has them.
+    pub user: SystemUser,
 }
 
 /// What the program said.
@@ -134,12 +136,25 @@ impl World {
         }
         let user = account.administrator().unwrap();
         let pair = Arc::new(nkeys::KeyPair::from_seed(&user.seed).unwrap());
-        let options = async_nats::ConnectOptions::with_jwt(user.jwt, move |nonce| {
+        let options = async_nats::ConnectOptions::with_jwt(user.jwt.clone(), move |nonce| {
             let pair = pair.clone();
             async move { pair.sign(&nonce).map_err(async_nats::AuthError::new) }
         });
         let js = jetstream::new(options.connect(cluster.broker.url()).await.unwrap());
-        Self { cluster, namespace, js }
+        Self { cluster, namespace, js, user }
+    }
+
+    /// The credentials of a person in this mesh, as a file.
+    pub async fn credentials(&self, person: Person) -> String {
+        let client = self.cluster.server.client().await.unwrap();
+        let secrets: Api<Secret> = Api::namespaced(client, &self.namespace);
+        let files = secrets.get(person.secret()).await.unwrap().data.unwrap();
+        String::from_utf8(files[CREDENTIALS_FILE].0.clone()).unwrap()
+    }
+
+    /// Where the broker is.
+    pub fn url(&self) -> String {
+        self.cluster.broker.url()
     }
 
     /// Runs `murmur` in this mesh, with the kubeconfig and NATS reached directly.
