@@ -95,6 +95,20 @@ impl Bus {
         Ok(info["state"].clone())
     }
 
+    /// The consumers of a stream whose leaders answer.
+    pub async fn consumers(&self, stream: &str) -> Result<Vec<Value>> {
+        let (mut all, mut offset) = (Vec::new(), 0);
+        loop {
+            let page = self.ask(&api::consumer_list(stream), &json!({"offset": offset})).await?;
+            let consumers = page["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
+            all.extend_from_slice(consumers);
+            offset += consumers.len() as u64;
+            if consumers.is_empty() || offset >= page["total"].as_u64().unwrap_or_default() {
+                return Ok(all);
+            }
+        }
+    }
+
     /// The message of this sequence.
     pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Stored>> {
         self.get(stream, &json!({"seq": sequence})).await

@@ -1,5 +1,6 @@
 //! Dead letters: listed, shown, given to their subscription again, dropped.
 
+mod copies;
 mod redrive;
 
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! Giving dead letters to their subscription again: stored as a redrive, and
 //! only then deleted. Safe to repeat after a crash at any point.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 use murmur_mesh::redrive::{header, redriven};
@@ -9,7 +9,7 @@ use murmur_mesh::stream::{DEAD_LETTERS, EVENTS};
 use murmur_mesh::wire::MESSAGE_ID_HEADER;
 use serde_json::json;
 
-use super::selected;
+use super::{copies, selected};
 use crate::arguments::{Format, Selection};
 use crate::bus::Bus;
 use crate::output;
@@ -27,7 +27,7 @@ enum Outcome {
 pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) -> Result<()> {
     let letters = selected(bus, selection).await?;
     let (mut done, mut refused) = (0_usize, Vec::new());
-    let mut subjects = HashSet::new();
+    let mut subjects = BTreeSet::new();
     for letter in &letters {
         let outcome = one(bus, *letter, &mut subjects).await.with_context(|| {
             format!(
@@ -42,6 +42,11 @@ pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) ->
             Outcome::Refused(cause) => refused.push((*letter, cause)),
         }
     }
+    if let Err(error) = copies::remove(bus, &subjects).await {
+        eprintln!(
+            "murmur: copies of earlier redrives, of no more use, stay in the event store for now: {error:#}"
+        );
+    }
     if format == Format::Json {
         let refused: Vec<_> =
             refused.iter().map(|(letter, cause)| json!({"letter": letter, "cause": cause})).collect();
@@ -55,7 +60,7 @@ pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) ->
     Ok(())
 }
 
-async fn one(bus: &Bus, letter: u64, subjects: &mut HashSet<String>) -> Result<Outcome> {
+async fn one(bus: &Bus, letter: u64, subjects: &mut BTreeSet<String>) -> Result<Outcome> {
     let Some(found) = bus.message(DEAD_LETTERS, letter).await? else { return Ok(Outcome::Gone) };
     let again = match redriven(&found.subject, &found.headers, letter) {
         Ok(again) => again,

@@ -156,7 +156,7 @@ async fn restored_consumers(bus: &Bus, saved: &Saved) -> Result<Vec<Value>> {
     let wanted = saved.state["consumer_count"].as_u64().unwrap_or_default();
     let until = Instant::now() + CONSUMERS;
     loop {
-        let found = all_consumers(bus, &saved.name).await;
+        let found = bus.consumers(&saved.name).await;
         match found {
             Ok(found) if found.len() as u64 >= wanted => return Ok(found),
             Ok(_) | Err(_) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
@@ -166,21 +166,6 @@ async fn restored_consumers(bus: &Bus, saved: &Saved) -> Result<Vec<Value>> {
                 CONSUMERS.as_secs()
             ),
             Err(error) => return Err(error),
-        }
-    }
-}
-
-/// The consumers of a stream whose leaders answer.
-async fn all_consumers(bus: &Bus, stream: &str) -> Result<Vec<Value>> {
-    let mut all = Vec::new();
-    let mut offset = 0;
-    loop {
-        let page = bus.ask(&api::consumer_list(stream), &json!({"offset": offset})).await?;
-        let consumers = page["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        all.extend_from_slice(consumers);
-        offset += consumers.len() as u64;
-        if consumers.is_empty() || offset >= page["total"].as_u64().unwrap_or_default() {
-            return Ok(all);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Redriving and dropping.
 
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use futures::StreamExt;
+
 use crate::world::World;
 
 #[tokio::test]
@@ -66,4 +69,36 @@ async fn what_holds_no_event_is_left_and_named_and_the_rest_goes() {
     assert_eq!((world.stored("EVENTS").await, world.stored("DEAD_LETTERS").await), (1, 1));
     world.murmur(&["deadletters", "drop", "1", "--yes"]).await.ok();
     assert_eq!(world.stored("DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn a_redrive_removes_copies_of_earlier_ones_that_were_acknowledged_and_no_others() {
+    let world = World::new().await;
+    let redrive = async |id: &str, sequence: u64| {
+        world.letter(id, "ada", sequence).await;
+        world.murmur(&["deadletters", "redrive", "--all"]).await.ok();
+    };
+    let left =
+        async || -> Vec<String> { world.messages("EVENTS").await.into_iter().map(|(_, id)| id).collect() };
+    for (sequence, id) in (1..).zip(["1", "2", "3", "4"]) {
+        redrive(id, sequence).await;
+    }
+    assert_eq!(left().await, ["1", "2", "3", "4"], "nobody was given them");
+    let config = pull::Config {
+        durable_name: Some("s-0".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        filter_subject: "redrive.tested.s.*".to_owned(),
+        ..pull::Config::default()
+    };
+    let durable = world.js.create_consumer_on_stream(config, "EVENTS").await.unwrap();
+    let mut given = durable.fetch().max_messages(4).messages().await.unwrap();
+    // The first two, and the last: the third is still out.
+    for acknowledged in [true, true, false, true] {
+        let message = given.next().await.unwrap().unwrap();
+        if acknowledged {
+            message.double_ack().await.unwrap();
+        }
+    }
+    redrive("5", 5).await;
+    assert_eq!(left().await, ["3", "4", "5"]);
 }
