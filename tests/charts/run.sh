@@ -56,6 +56,12 @@ operator_may_only() {
   if grep -vF "verbs: [$verbs]" "$scratch/verbs"; then return 1; fi
 }
 
+# NATS is asked by this probe at this path
+nats_is_asked() {
+  local probe=$1 path=$2; shift 2
+  render --show-only templates/nats/statefulset.yaml "$@" | grep -A1 "$probe:" | grep -F "path: \"$path\","
+}
+
 lacks() { local text=$1; shift; render "$@" >"$scratch/lacks"; if grep -nF -- "$text" "$scratch/lacks"; then return 1; fi; }
 has() { local text=$1; shift; render "$@" >"$scratch/has"; grep -F -- "$text" "$scratch/has"; }
 
@@ -96,6 +102,9 @@ check 'nats-server takes a slower disk sync' nats_takes --set nats.jetstream.syn
 check 'an acknowledged event is on disk by default' has 'sync_interval: "always"'
 check 'one server and a cluster never share a folder' lacks '/data/alone' --set nats.replicas=3
 check 'NATS keeps its volumes when it is uninstalled' has 'persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}'
+check 'one server whose disk was full is restarted' nats_is_asked livenessProbe /healthz
+check 'a server of a cluster is not restarted while it catches up' \
+  nats_is_asked livenessProbe '/healthz?js-enabled-only=true' --set nats.replicas=3
 check 'with an external NATS nothing of ours is NATS' lacks StatefulSet "${external[@]}"
 check 'with an external NATS the operator makes no keys' has '{name: MURMUR_TRUST_CREATE, value: "false"}' "${external[@]}"
 check 'without a collector no sidecar is told of one' lacks MURMUR_SIDECAR_OTLP_ENDPOINT

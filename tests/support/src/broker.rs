@@ -23,6 +23,7 @@ const PORTS: Range<u16> = 10_000..32_000;
 /// A running nats-server on a port of its own; killed, by its id, when dropped.
 pub struct Broker {
     port: u16,
+    monitor: u16,
     folder: TempDir,
     child: Option<Child>,
 }
@@ -42,13 +43,13 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`], and when another has taken the port.
     pub async fn start_on(port: u16, jetstream: &str, configuration: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let (folder, monitor) = (tempfile::tempdir()?, free_port()?);
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {:?}\n  {jetstream}\n}}\n{configuration}\n",
+            "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor}\"\njetstream {{\n  store_dir: {:?}\n  {jetstream}\n}}\n{configuration}\n",
             folder.path().join(STORE),
         );
         std::fs::write(folder.path().join("nats.conf"), text)?;
-        let mut broker = Self { port, folder, child: None };
+        let mut broker = Self { port, monitor, folder, child: None };
         broker.resume().await?;
         Ok(broker)
     }
@@ -120,6 +121,11 @@ impl Broker {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port on which it tells of itself, by HTTP.
+    pub fn monitor(&self) -> u16 {
+        self.monitor
     }
 
     /// What it has logged.

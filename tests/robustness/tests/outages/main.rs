@@ -9,6 +9,8 @@
     reason = "helpers of tests may fail a test"
 )]
 
+mod full_disk;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -222,78 +224,4 @@ async fn a_cluster_of_three_killed_all_at_once_has_everything_that_it_acknowledg
     }
     assert!(until_delivered(&world, "after all three were killed").await < PATIENCE);
     ends_well(&world, traffic).await;
-}
-
-/// A file system of its own for the store of a server.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    /// `None` where nothing may be mounted.
-    fn mount(store: &Path, mebibytes: u32) -> Option<Self> {
-        std::fs::create_dir_all(store).unwrap();
-        let disk = Self(store.to_owned());
-        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"]).then_some(disk)
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let mut command = std::process::Command::new(program);
-        command.args(arguments).arg(&self.0).stderr(std::process::Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a server that still writes there may be ending.
-        self.run("umount", &["--lazy"]);
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_is_answered_for_honestly_and_loses_nothing_that_was_acknowledged() {
-    let mut world = world(1).await;
-    let server = &mut world.bed.cluster.servers()[0];
-    server.kill().await.unwrap();
-    server.lose_data().unwrap();
-    let Some(disk) = Disk::mount(&server.store(), 64) else {
-        println!("not run: nothing may be mounted here");
-        return;
-    };
-    server.resume().await.unwrap();
-    world.bed.cluster.until_ready().await.unwrap();
-    world.bed.furnish().await.unwrap();
-    let port = world.pods[0].sidecar.port;
-    let data = Fate::Taken.data(&"x".repeat(64 << 10));
-    let filler = disk.0.join("filler");
-    std::fs::write(&filler, vec![0; 60 << 20]).unwrap();
-    let mut stored = Vec::new();
-    let refused = loop {
-        let id = (stored.len() + 1).to_string();
-        match publish(port, &id, "k", &data).await {
-            Answer::Stored { sequence } => stored.push(sequence),
-            // The sidecar has not yet found the server that was started again.
-            Answer::NotStored(503) if stored.is_empty() => sleep(Duration::from_millis(100)).await,
-            other => break other,
-        }
-        assert!(stored.len() < 1000, "the disk is not full");
-    };
-    // The broker says nothing at all when it cannot write: what became of it is not known.
-    assert!(matches!(refused, Answer::Unknown(504) | Answer::NotStored(507)), "{refused:?}");
-
-    std::fs::remove_file(&filler).unwrap();
-    // nats-server 2.15 writes to a store that has failed once only after it was started again.
-    let server = &mut world.bed.cluster.servers()[0];
-    server.kill().await.unwrap();
-    server.resume().await.unwrap();
-    let began = Instant::now();
-    let sequence = loop {
-        match publish(port, "after", "k", &data).await {
-            Answer::Stored { sequence } => break sequence,
-            other => assert!(began.elapsed() < SOON, "publishing does not go on: {other:?}"),
-        }
-        sleep(Duration::from_millis(100)).await;
-    };
-    let found: Vec<u64> = world.bed.stored().await.unwrap().iter().map(|event| event.sequence).collect();
-    stored.push(sequence);
-    assert!(stored.iter().all(|sequence| found.contains(sequence)), "{stored:?} are not all in {found:?}");
 }
