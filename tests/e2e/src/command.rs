@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use murmur_test_support::tools::cache;
@@ -23,10 +24,13 @@ pub fn kubeconfig() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs kubectl or helm with `input` on its standard input; gives what it prints.
+/// How long a command may take: installing Murmur waits for its pods.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs kubectl, helm or murmur with `input` on its standard input; gives what it prints.
 ///
 /// # Errors
-/// When it ends with a failure; what it said is in the error.
+/// When it ends with a failure, and what it said is in the error; when it does not end within ten minutes.
 pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String> {
     let path = std::env::join_paths(
         std::iter::once(cache()?.join("bin"))
@@ -42,12 +46,14 @@ pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String> {
         .kill_on_drop(true)
         .spawn()
         .with_context(|| {
-            format!("could not start {program}; `tests/cluster/tools.sh {program}` installs it")
+            let installer = if program == "murmur" { "images/build.sh" } else { "tests/cluster/tools.sh" };
+            format!("could not start {program}; `{installer} {program}` installs it")
         })?;
     let mut stdin = child.stdin.take().context("no standard input")?;
     stdin.write_all(input.as_bytes()).await?;
     drop(stdin);
-    let output = child.wait_with_output().await?;
+    let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+    let output = ended.with_context(|| format!("{program} {} did not end", args.join(" ")))??;
     if !output.status.success() {
         bail!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -59,6 +59,18 @@ impl TestMesh {
         command::run("kubectl", &[&["-n", &self.namespace], args].concat(), "").await
     }
 
+    /// Runs murmur on this mesh from here, as a user does: by the kubeconfig and a port-forward.
+    /// What it prints is read as JSON, one value or one on each line.
+    ///
+    /// # Errors
+    /// What murmur says.
+    pub async fn murmur(&self, args: &[&str]) -> Result<Vec<Value>> {
+        let more = ["-n", &self.namespace, "-o", "json"];
+        let said = command::run("murmur", &[args, &more].concat(), "").await?;
+        let values = serde_json::Deserializer::from_str(&said).into_iter().collect::<Result<_, _>>();
+        values.with_context(|| format!("murmur {} said: {said}", args.join(" ")))
+    }
+
     /// The API of one of Murmur's kinds, as untyped objects: what a user sees.
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("murmur.dev", "v1alpha1", kind));

@@ -1,6 +1,8 @@
 //! What services of a mesh can rely on, each test in a namespace of its own.
 
+mod backup;
 mod calls;
+mod command_line;
 mod events;
 mod load;
 mod queries;
