@@ -17,6 +17,24 @@ async fn system(args: &[&str]) -> Result<String> {
     command::run("kubectl", &[&["-n", SYSTEM], args].concat(), "").await
 }
 
+/// Does something while the broker is away, and brings it back whatever comes of that.
+async fn without_broker(meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
+    let replicas = system(&["get", BROKER, "-o", "jsonpath={.spec.replicas}"]).await?;
+    ensure!(replicas != "0", "the broker is away already: `kubectl -n {SYSTEM} scale {BROKER} --replicas=1`");
+    let outcome = async {
+        system(&["scale", BROKER, "--replicas=0"]).await?;
+        meanwhile.await
+    }
+    .await;
+    let back = async {
+        system(&["scale", BROKER, &format!("--replicas={replicas}")]).await?;
+        system(&["rollout", "status", BROKER, "--timeout=120s"]).await?;
+        Ok(())
+    }
+    .await;
+    outcome.and(back)
+}
+
 #[tokio::test]
 async fn a_broker_that_stops_and_starts_costs_no_event_that_was_acknowledged() -> Result<()> {
     let mesh = TestMesh::create("broker").await?;
@@ -28,24 +46,25 @@ async fn a_broker_that_stops_and_starts_costs_no_event_that_was_acknowledged() -
     a.start_load("http://localhost:8080/emit", "t", 3000, 100, 20).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
 
-    system(&["scale", BROKER, "--replicas=0"]).await?;
-    // What was under way when the connection went may have been stored; what comes after it was certainly not.
-    let body = eventually("publishing answers 503, certainly not stored", SOON, || async {
-        let (status, body) = a.publish("Tick", "while-away", "").await?;
-        let away = status == StatusCode::SERVICE_UNAVAILABLE && body["outcome"] == "notStored";
-        if away { Ok(Some(body)) } else { anyhow::bail!("{status} {body}") }
+    without_broker(async {
+        // What was under way when the connection went may have been stored; what comes after it was certainly not.
+        let body = eventually("publishing answers 503, certainly not stored", SOON, || async {
+            let (status, body) = a.publish("Tick", "while-away", "").await?;
+            let away = status == StatusCode::SERVICE_UNAVAILABLE && body["outcome"] == "notStored";
+            if away { Ok(Some(body)) } else { anyhow::bail!("{status} {body}") }
+        })
+        .await?;
+        ensure!(body["id"] == "while-away", "{body}");
+        // A broker outage stops no service.
+        mesh.wait_for("Microservice", "a", "BusReady", "False", SOON).await?;
+        let pods = mesh
+            .kubectl(&["get", "deployment", "a", "b", "-o", "jsonpath={.items[*].status.readyReplicas}"])
+            .await?;
+        ensure!(pods == "1 1", "ready replicas: {pods}");
+        Ok(())
     })
     .await?;
-    ensure!(body["id"] == "while-away", "{body}");
-    // A broker outage stops no service.
-    mesh.wait_for("Microservice", "a", "BusReady", "False", SOON).await?;
-    let pods = mesh
-        .kubectl(&["get", "deployment", "a", "b", "-o", "jsonpath={.items[*].status.readyReplicas}"])
-        .await?;
-    ensure!(pods == "1 1", "ready replicas: {pods}");
 
-    system(&["scale", BROKER, "--replicas=1"]).await?;
-    system(&["rollout", "status", BROKER, "--timeout=120s"]).await?;
     eventually("publishing works again", SOON, || async {
         Ok((a.publish("Tick", "after", "").await?.0 == StatusCode::OK).then_some(()))
     })
