@@ -1,6 +1,7 @@
 //! A mesh without an operator: servers, streams, durables, and what they hold.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_nats::HeaderMap;
@@ -11,7 +12,8 @@ use murmur_mesh::stream;
 use murmur_mesh::wire::dead_letter;
 use murmur_test_support::{Cluster, Sidecar, mesh};
 
-use crate::history::{DeadLetter, Stored};
+use crate::history::{DeadLetter, Published, Stored};
+use crate::serving;
 
 /// The bus of a mesh.
 pub struct Bed {
@@ -86,6 +88,17 @@ impl Bed {
             }
         }
         Ok(left)
+    }
+
+    /// Waits until the bus serves clients of these servers: it stores an event of this id.
+    ///
+    /// # Errors
+    /// When that does not happen within `patience`.
+    pub async fn until_serving(&self, servers: &[usize], id: &str, patience: Duration) -> Result<Published> {
+        let addresses = servers.iter().map(|index| self.cluster.url_of(*index).parse());
+        let durables = self.subscriptions.iter().flat_map(Subscription::durables);
+        let durables: Vec<_> = durables.map(|(_, durable)| durable.to_string()).collect();
+        serving::until_serving(addresses.collect::<Result<_, _>>()?, &durables, id, patience).await
     }
 
     /// The event store.

@@ -13,4 +13,5 @@ pub mod publisher;
 pub mod run;
 pub mod scenario;
 pub mod service;
+pub mod serving;
 pub mod world;

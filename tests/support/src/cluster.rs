@@ -57,6 +57,11 @@ impl Cluster {
         self.servers.iter().map(Broker::url).collect::<Vec<_>>().join(",")
     }
 
+    /// The address of one.
+    pub fn url_of(&self, index: usize) -> String {
+        self.servers[index].url()
+    }
+
     /// A client that tries all of them, for ever.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use murmur_mesh::stream::EVENTS;
 use murmur_robustness::check::{check, status_for};
-use murmur_robustness::history::{Answer, Delivery, Fate, History};
+use murmur_robustness::history::{Answer, Delivery, Fate, History, Published};
 use murmur_robustness::publisher::{Habits, Publishers, publish};
 use murmur_robustness::service::Behaviour;
 use murmur_robustness::world::World;
@@ -26,11 +26,14 @@ use murmur_test_support::cluster;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-/// How soon delivery is to resume once the bus is back, with room for a busy machine.
-const SOON: Duration = Duration::from_secs(20);
+/// How soon delivery is to resume once the bus can serve: 5 s, with room for a busy machine.
+const SOON: Duration = Duration::from_secs(12);
 /// How long all that is left may take: a stopped or killed holder's events come
 /// again after the ack wait.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The subscriptions, one of each order.
+const ORDERS: [&str; 3] = ["key", "strict", "free"];
 
 fn sidecar() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_sidecar-under-test"))
@@ -48,29 +51,63 @@ async fn world(servers: usize) -> World {
     World::start(sidecar(), servers, 1, willing).await.unwrap()
 }
 
-fn traffic(world: &World) -> Publishers {
-    Publishers::start(&Habits::plain(3, Duration::from_millis(30)), world.ports())
+/// What is published: through the sidecar, and past it to see when the bus serves.
+struct Traffic {
+    publishers: Publishers,
+    probes: Vec<Published>,
 }
 
-/// Waits until something new has reached the service in each order; how long that took.
-async fn until_delivered(world: &World, what: &str) -> Duration {
+fn traffic(world: &World) -> Traffic {
+    let publishers = Publishers::start(&Habits::plain(3, Duration::from_millis(30)), world.ports());
+    Traffic { publishers, probes: Vec::new() }
+}
+
+/// When each order first delivers what is wanted, counted from now.
+async fn until_delivered(world: &World, what: &str, wanted: impl Fn(&Delivery) -> bool) -> Vec<Duration> {
     let began = Instant::now();
-    let before = world.log.deliveries().len();
+    let mut took = [None; ORDERS.len()];
     while began.elapsed() < PATIENCE {
-        let new = world.log.deliveries().split_off(before);
-        if ["key", "strict", "free"].iter().all(|name| new.iter().any(|one| one.subscription == *name)) {
-            println!("{what}: {:.1} s", began.elapsed().as_secs_f64());
-            return began.elapsed();
+        let deliveries = world.log.deliveries();
+        for (name, took) in ORDERS.iter().zip(&mut took) {
+            if deliveries.iter().any(|one| one.subscription == *name && wanted(one)) {
+                took.get_or_insert(began.elapsed());
+            }
+        }
+        if let Some(took) = took.into_iter().collect() {
+            return took;
         }
         sleep(Duration::from_millis(20)).await;
     }
     panic!("nothing is delivered, {what}: {}", world.pods[0].sidecar.log());
 }
 
+/// Waits until something new has reached the service in each order.
+async fn until_new(world: &World, what: &str) {
+    let last = world.log.deliveries().iter().map(|one| one.sequence).max().unwrap_or(0);
+    until_delivered(world, what, |one| one.sequence > last).await;
+}
+
+/// Waits until the bus serves clients of these servers, and then until an event that
+/// it stored then is delivered: that must be soon.
+async fn until_resumed(world: &World, traffic: &mut Traffic, servers: &[usize], what: &str) {
+    let began = Instant::now();
+    let id = format!("probe-{}", traffic.probes.len());
+    let probe = world.bed.until_serving(servers, &id, PATIENCE).await.unwrap();
+    let serves = began.elapsed().as_secs_f64();
+    traffic.probes.push(probe);
+    let took = until_delivered(world, what, |one| one.id == id).await;
+    let figure = |(name, took): (&&str, &Duration)| format!("{name} {:.1} s", took.as_secs_f64());
+    let figures: Vec<_> = ORDERS.iter().zip(&took).map(figure).collect();
+    println!("{what}: the bus serves after {serves:.1} s, delivery resumes later by {}", figures.join(", "));
+    let log = || world.pods[0].sidecar.log();
+    assert!(took.iter().all(|took| *took < SOON), "{what}: {took:?}: {}", log());
+}
+
 /// Ends the traffic and checks everything; the history for more.
-async fn ends_well(world: &World, traffic: Publishers) -> History {
+async fn ends_well(world: &World, traffic: Traffic) -> History {
     sleep(Duration::from_secs(1)).await;
-    let published = traffic.end().await;
+    let mut published = traffic.publishers.end().await;
+    published.extend(traffic.probes);
     let history = world.history(published, PATIENCE).await.unwrap();
     let violations: Vec<_> = check(&history).iter().map(ToString::to_string).collect();
     assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), world.pods[0].sidecar.log());
@@ -86,23 +123,23 @@ async fn a_sidecar_that_starts_before_the_bus_refuses_honestly_and_works_once_it
     world.pods[0].sidecar.resume().await.unwrap();
     let port = world.pods[0].sidecar.port;
     assert_eq!(publish(port, "early", "k", "{}").await, Answer::NotStored(503));
-    let traffic = traffic(&world);
+    let mut traffic = traffic(&world);
     sleep(Duration::from_secs(2)).await;
     world.bed.cluster.servers()[0].resume().await.unwrap();
-    assert!(until_delivered(&world, "after a start without the bus").await < SOON);
+    until_resumed(&world, &mut traffic, &[0], "after a start without the bus").await;
     ends_well(&world, traffic).await;
 }
 
 #[tokio::test]
 async fn a_killed_broker_that_comes_back_with_its_data_costs_nothing_but_the_time() {
     let mut world = world(1).await;
-    let traffic = traffic(&world);
+    let mut traffic = traffic(&world);
     for away in [500, 3000, 12_000] {
-        until_delivered(&world, "before a kill").await;
+        until_new(&world, "before a kill").await;
         world.bed.cluster.servers()[0].kill().await.unwrap();
         sleep(Duration::from_millis(away)).await;
         world.bed.cluster.servers()[0].resume().await.unwrap();
-        assert!(until_delivered(&world, "after a kill").await < SOON);
+        until_resumed(&world, &mut traffic, &[0], &format!("after a kill for {away} ms")).await;
     }
     let history = ends_well(&world, traffic).await;
     let refused = history.published.iter().flat_map(|event| &event.answers);
@@ -112,14 +149,14 @@ async fn a_killed_broker_that_comes_back_with_its_data_costs_nothing_but_the_tim
 #[tokio::test]
 async fn a_broker_that_stands_still_is_answered_for_honestly_and_missed_no_longer_than_it_is_away() {
     let mut world = world(1).await;
-    let traffic = traffic(&world);
+    let mut traffic = traffic(&world);
     // Short, and longer than the ack wait.
     for away in [3, 15] {
-        until_delivered(&world, "before a stop").await;
+        until_new(&world, "before a stop").await;
         world.bed.cluster.servers()[0].signal(Signal::STOP).unwrap();
         sleep(Duration::from_secs(away)).await;
         world.bed.cluster.servers()[0].signal(Signal::CONT).unwrap();
-        assert!(until_delivered(&world, "after a stop").await < SOON);
+        until_resumed(&world, &mut traffic, &[0], &format!("after a stop for {away} s")).await;
     }
     ends_well(&world, traffic).await;
 }
@@ -140,7 +177,7 @@ async fn a_replaced_store_is_delivered_from_its_first_event_whatever_the_sidecar
         assert!(matches!(publish(port, &format!("old-{number}"), "k", "{}").await, Answer::Stored { .. }));
     }
     // The probes show that its events are held.
-    until_delivered(&world, "held events of the old store").await;
+    until_delivered(&world, "held events of the old store", |_| true).await;
 
     world.bed.cluster.servers()[0].kill().await.unwrap();
     world.bed.cluster.servers()[0].lose_data().unwrap();
@@ -176,13 +213,13 @@ async fn a_replaced_store_is_delivered_from_its_first_event_whatever_the_sidecar
 #[tokio::test]
 async fn a_change_of_leader_in_a_cluster_of_three_loses_nothing_and_keeps_the_order() {
     let world = world(3).await;
-    let traffic = traffic(&world);
+    let mut traffic = traffic(&world);
     for _ in 0..3 {
-        until_delivered(&world, "before a leader steps down").await;
+        until_new(&world, "before a leader steps down").await;
         cluster::step_down(&world.bed.context, EVENTS).await.unwrap();
         cluster::durable_steps_down(&world.bed.context, EVENTS, "key-0").await.unwrap();
         cluster::durable_steps_down(&world.bed.context, EVENTS, "strict-all").await.unwrap();
-        assert!(until_delivered(&world, "after a leader stepped down").await < SOON);
+        until_resumed(&world, &mut traffic, &[0, 1, 2], "after a leader stepped down").await;
     }
     ends_well(&world, traffic).await;
 }
@@ -190,19 +227,20 @@ async fn a_change_of_leader_in_a_cluster_of_three_loses_nothing_and_keeps_the_or
 #[tokio::test]
 async fn with_its_leader_killed_or_standing_still_a_cluster_of_three_works_on() {
     let mut world = world(3).await;
-    let traffic = traffic(&world);
-    until_delivered(&world, "before the kill").await;
+    let mut traffic = traffic(&world);
+    until_new(&world, "before the kill").await;
     let leader = world.bed.cluster.leader(&world.bed.context, EVENTS).await.unwrap();
     world.bed.cluster.servers()[leader].kill().await.unwrap();
     // An election takes some seconds; the leader itself does not come back for now.
-    assert!(until_delivered(&world, "after the leader was killed").await < PATIENCE);
+    let others: Vec<_> = (0..3).filter(|server| *server != leader).collect();
+    until_resumed(&world, &mut traffic, &others, "after the leader was killed").await;
     world.bed.cluster.servers()[leader].resume().await.unwrap();
     sleep(Duration::from_secs(2)).await;
 
     let leader = world.bed.cluster.leader(&world.bed.context, EVENTS).await.unwrap();
     world.bed.cluster.servers()[leader].signal(Signal::STOP).unwrap();
-    sleep(Duration::from_secs(1)).await;
-    assert!(until_delivered(&world, "after the leader stood still").await < PATIENCE);
+    let others: Vec<_> = (0..3).filter(|server| *server != leader).collect();
+    until_resumed(&world, &mut traffic, &others, "after the leader stood still").await;
     world.bed.cluster.servers()[leader].signal(Signal::CONT).unwrap();
     ends_well(&world, traffic).await;
 }
@@ -210,8 +248,8 @@ async fn with_its_leader_killed_or_standing_still_a_cluster_of_three_works_on() 
 #[tokio::test]
 async fn a_cluster_of_three_killed_all_at_once_has_everything_that_it_acknowledged() {
     let mut world = world(3).await;
-    let traffic = traffic(&world);
-    until_delivered(&world, "before all three are killed").await;
+    let mut traffic = traffic(&world);
+    until_new(&world, "before all three are killed").await;
     for server in world.bed.cluster.servers() {
         server.signal(Signal::KILL).unwrap();
     }
@@ -222,6 +260,6 @@ async fn a_cluster_of_three_killed_all_at_once_has_everything_that_it_acknowledg
     for server in world.bed.cluster.servers() {
         server.resume().await.unwrap();
     }
-    assert!(until_delivered(&world, "after all three were killed").await < PATIENCE);
+    until_resumed(&world, &mut traffic, &[0, 1, 2], "after all three were killed").await;
     ends_well(&world, traffic).await;
 }
