@@ -7,7 +7,8 @@
 //! holds everything while the service is unavailable ([`hold`]) and gives up
 //! what the service will not take ([`dead_letter`]). [`fence`] keeps it from
 //! delivering what may be another's by now, [`barrier`] from delivering before all
-//! that comes first is here. Lanes, verdict, hold and barrier are pure.
+//! that comes first is here, and [`recall`] asks back what was lost on its way. Lanes,
+//! verdict, hold, barrier and recall are pure.
 
 mod barrier;
 mod batch;
@@ -18,6 +19,7 @@ mod hold;
 mod lanes;
 mod pull;
 mod rate;
+mod recall;
 mod request;
 mod said;
 mod subscription;

@@ -16,12 +16,15 @@ use super::replies::Replies;
 use crate::metrics::Metrics;
 
 /// The longest wait between two tries to connect.
-const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+/// How long one server has to answer before the next one is tried: one that stands still
+/// accepts connections and says nothing.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// More than a message takes to the broker and back.
 const ROUND_TRIP: Duration = Duration::from_millis(250);
 /// How often the broker is asked whether it is still there: a connection to one that
 /// stands still is given up after three times as long, and another server is tried.
-const PING_INTERVAL: Duration = Duration::from_secs(3);
+const PING_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// Whether the bus is there.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +65,7 @@ impl Bus {
             .retry_on_initial_connect()
             .max_reconnects(None)
             .reconnect_delay_callback(reconnect_delay)
-            .connection_timeout(Duration::from_secs(5))
+            .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(Duration::from_secs(5)))
             .ping_interval(PING_INTERVAL)
             .event_callback(move |event| {
@@ -227,6 +230,6 @@ mod tests {
         for attempts in [2, 5, 9, 1000, usize::MAX] {
             assert!(reconnect_delay(attempts) <= LONGEST_RECONNECT_DELAY);
         }
-        assert!(reconnect_delay(20) >= Duration::from_millis(900));
+        assert!(reconnect_delay(20) >= LONGEST_RECONNECT_DELAY / 3);
     }
 }

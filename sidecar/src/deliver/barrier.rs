@@ -9,7 +9,8 @@
 //! acknowledged any of it: equal numbers then mean equal events, and one look
 //! is enough. Else a late acknowledgement of a holder before may make the numbers
 //! agree by chance, or never: then it takes two looks in a row, and the ack wait,
-//! after which all that is out has come again.
+//! after which all that is out has come again. Where all that is out was handed to
+//! this replica alone, there is no holder before: two looks in a row are enough.
 
 use std::time::Duration;
 
@@ -27,24 +28,50 @@ const MOST_DOUBLINGS: u128 = 1;
 const LOST: Duration = Duration::from_secs(1);
 
 /// What the broker says about the durable: the part of CONSUMER.INFO that matters here.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Look {
     /// Events that were handed out and not acknowledged.
     #[serde(rename = "num_ack_pending")]
     pub(super) out: usize,
     /// The last event that was handed out.
-    delivered: Delivered,
+    delivered: Place,
+    /// The last event before which all are done.
+    ack_floor: Place,
+    /// The pin, in a list of one.
+    #[serde(default)]
+    priority_groups: Vec<PriorityGroup>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct Delivered {
+struct Place {
+    consumer_seq: u64,
     stream_seq: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PriorityGroup {
+    pinned_client_id: Option<String>,
 }
 
 impl Look {
     /// The last event, by its place in the stream, that was handed out when the broker looked.
-    pub(super) fn upto(self) -> u64 {
+    pub(super) fn upto(&self) -> u64 {
         self.delivered.stream_seq
+    }
+
+    /// How many events it had handed out, repeats included.
+    pub(super) fn handed_out(&self) -> u64 {
+        self.delivered.consumer_seq
+    }
+
+    /// Up to which place in the stream nothing was out.
+    pub(super) fn floor(&self) -> u64 {
+        self.ack_floor.stream_seq
+    }
+
+    /// The pin of who received then, if anyone did.
+    pub(super) fn pin(&self) -> Option<&str> {
+        self.priority_groups.first()?.pinned_client_id.as_deref().filter(|pin| !pin.is_empty())
     }
 }
 
@@ -92,7 +119,13 @@ impl Barrier {
         barrier
     }
 
-    /// This replica does not receive any more, so nothing can be on its way here.
+    /// Since when it is shut.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.0.as_ref().map(|shut| shut.since)
+    }
+
+    /// Nothing can be on its way here any more: this replica does not receive, or what was
+    /// lost is given back.
     pub(super) fn expect_nothing(&mut self) {
         if let Some(shut) = &mut self.0 {
             shut.unsure = false;
@@ -129,10 +162,10 @@ impl Barrier {
         }
     }
 
-    /// The broker answered. `true`: it opens.
-    pub(super) fn looked(&mut self, look: Look, here: Census, now: Instant) -> bool {
+    /// The broker answered; `ours`: all that is out was handed to this replica alone. `true`: it opens.
+    pub(super) fn looked(&mut self, look: &Look, here: Census, ours: bool, now: Instant) -> bool {
         let Some(shut) = &mut self.0 else { return false };
-        let waited = now >= shut.since + ACK_WAIT;
+        let waited = ours || now >= shut.since + ACK_WAIT;
         let agrees = waited && look.out <= here.held;
         if !here.again && look.out == here.held || agrees && shut.agreed {
             self.0 = None;
@@ -150,7 +183,8 @@ mod tests {
     use super::*;
 
     fn look(out: usize) -> Look {
-        Look { out, delivered: Delivered { stream_seq: 100 } }
+        let place = Place { consumer_seq: 100, stream_seq: 100 };
+        Look { out, delivered: place, ack_floor: place, priority_groups: Vec::new() }
     }
 
     fn here(held: usize, again: bool) -> Census {
@@ -162,8 +196,8 @@ mod tests {
         let now = Instant::now();
         let mut barrier = Barrier::shut(now);
         assert!(!barrier.is_open());
-        assert!(!barrier.looked(look(9), here(7, false), now), "two are elsewhere");
-        assert!(barrier.looked(look(7), here(7, false), now));
+        assert!(!barrier.looked(&look(9), here(7, false), false, now), "two are elsewhere");
+        assert!(barrier.looked(&look(7), here(7, false), false, now));
         assert!(barrier.is_open());
     }
 
@@ -172,7 +206,7 @@ mod tests {
         let start = Instant::now();
         let mut barrier = Barrier::shut(start);
         let mut at = |millis: u64, out| {
-            barrier.looked(look(out), here(7, true), start + ACK_WAIT + Duration::from_millis(millis))
+            barrier.looked(&look(out), here(7, true), false, start + ACK_WAIT + Duration::from_millis(millis))
         };
         assert!(!at(0, 7));
         assert!(!at(200, 8), "they must agree in a row");
@@ -180,8 +214,33 @@ mod tests {
         assert!(at(600, 7));
         let mut early = Barrier::shut(start);
         let soon = start + ACK_WAIT - Duration::from_millis(1);
-        assert!(!early.looked(look(7), here(7, true), soon));
-        assert!(!early.looked(look(7), here(7, true), soon));
+        assert!(!early.looked(&look(7), here(7, true), false, soon));
+        assert!(!early.looked(&look(7), here(7, true), false, soon));
+    }
+
+    #[test]
+    fn what_was_handed_to_this_replica_alone_takes_two_looks_in_a_row_and_no_wait() {
+        let now = Instant::now();
+        let mut barrier = Barrier::shut_unsure(now);
+        assert!(!barrier.looked(&look(8), here(7, true), true, now), "one is lost");
+        assert!(!barrier.looked(&look(7), here(7, true), true, now));
+        assert_eq!(barrier.next_look(7), Some(now + BETWEEN_LOOKS));
+        assert!(barrier.looked(&look(7), here(7, true), true, now + BETWEEN_LOOKS));
+    }
+
+    #[test]
+    fn the_pin_is_read_from_what_the_broker_says() {
+        let mut answer = serde_json::json!({
+            "num_ack_pending": 0,
+            "delivered": {"consumer_seq": 1, "stream_seq": 2}, "ack_floor": {"consumer_seq": 3, "stream_seq": 4},
+        });
+        let read = |answer: &serde_json::Value| serde_json::from_value::<Look>(answer.clone()).unwrap();
+        assert_eq!(read(&answer).pin(), None);
+        answer["priority_groups"] = serde_json::json!([{"group": "g", "pinned_ts": "0001-01-01T00:00:00Z"}]);
+        assert_eq!(read(&answer).pin(), None, "nobody receives");
+        answer["priority_groups"][0]["pinned_client_id"] = "a".into();
+        let look = read(&answer);
+        assert_eq!((look.pin(), look.handed_out(), look.upto(), look.floor()), (Some("a"), 1, 2, 4));
     }
 
     #[test]
@@ -189,8 +248,8 @@ mod tests {
         let start = Instant::now();
         let mut barrier = Barrier::shut(start);
         let later = start + ACK_WAIT;
-        assert!(!barrier.looked(look(6), here(7, true), later));
-        assert!(barrier.looked(look(6), here(7, true), later + BETWEEN_LOOKS));
+        assert!(!barrier.looked(&look(6), here(7, true), false, later));
+        assert!(barrier.looked(&look(6), here(7, true), false, later + BETWEEN_LOOKS));
     }
 
     #[test]
@@ -199,10 +258,10 @@ mod tests {
         let mut barrier = Barrier::shut_unsure(now);
         assert_eq!(barrier.next_look(0), Some(now));
         assert!(!barrier.may_fill(now));
-        assert!(!barrier.looked(look(3), here(1, false), now));
+        assert!(!barrier.looked(&look(3), here(1, false), false, now));
         assert!(!barrier.may_fill(now + ACK_WAIT / 2));
         assert!(barrier.may_fill(now + ACK_WAIT));
-        assert!(barrier.looked(look(1), here(1, false), now));
+        assert!(barrier.looked(&look(1), here(1, false), false, now));
         assert!(barrier.may_fill(now));
     }
 
@@ -214,7 +273,7 @@ mod tests {
         assert_eq!(barrier.next_look(1), Some(now));
         barrier.asked(now);
         assert_eq!(barrier.next_look(1), Some(now + LOST));
-        barrier.looked(look(2), here(1, false), now);
+        barrier.looked(&look(2), here(1, false), false, now);
         assert_eq!(barrier.next_look(1), Some(now + FIRST_DELAY));
         assert_eq!(Barrier::open().next_look(1), None);
     }

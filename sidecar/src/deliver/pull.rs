@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::barrier::Barrier;
 use super::fence::{Fence, Moment};
+use super::recall::Recall;
 use super::said::Said;
 
 /// How long a pull may be overdue before it is taken for lost.
@@ -31,8 +32,11 @@ pub(super) struct Pull {
     pub(super) durable: DurableName,
     /// Its name as text, as acknowledgements' subjects carry it.
     pub(super) shard: Shard,
+    /// Whether its events have an order at all.
+    is_ordered: bool,
     pub(super) fence: Fence,
     pub(super) barrier: Barrier,
+    pub(super) recall: Recall,
     pub(super) said: Said,
     /// Whether this replica is to receive its events.
     pub(super) wanted: bool,
@@ -50,11 +54,21 @@ pub(super) struct Pull {
     pub(super) held_bytes: usize,
     /// How many events followed the one that came last; 0 without the pin.
     pub(super) pending: u64,
+    /// All that is out was handed to this replica, and to nobody else.
+    pub(super) sole: bool,
+    /// All that is out is held here or on its way, as far as this replica can tell.
+    whole: bool,
+    /// How many events the durable had handed out with the last one that came.
+    handed_out: u64,
     pin: Option<String>,
     number: u32,
     open: Option<Open>,
     not_before: Instant,
     missing: bool,
+    /// The last pull came to no end: nothing is asked for before the broker shows that it is
+    /// there. A broker that reads pulls late, after it stood still, hands out events to
+    /// a connection that is gone by then.
+    unanswered: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +97,19 @@ pub(super) struct Ask {
     /// The last token of where the answers go.
     pub(super) number: u32,
     pub(super) payload: Bytes,
+}
+
+/// What an event that came means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Receipt {
+    /// Nothing beside itself.
+    Fine,
+    /// Something that was handed out before it did not come.
+    Gap,
+    /// The pin is another one, but nobody else was handed anything since the last one.
+    Continues,
+    /// This replica receives from now on; others may have before.
+    TakenOver,
 }
 
 /// What a status message means.
@@ -116,12 +143,14 @@ fn is_pinned(shard: Shard) -> bool {
 }
 
 impl Pull {
-    pub(super) fn new(durable: DurableName, shard: Shard, now: Instant) -> Self {
+    pub(super) fn new(durable: DurableName, shard: Shard, is_ordered: bool, now: Instant) -> Self {
         Self {
             durable,
             shard,
+            is_ordered,
             fence: Fence::new(Moment::now()),
             barrier: if is_pinned(shard) { Barrier::shut(now) } else { Barrier::open() },
+            recall: Recall::default(),
             said: Said::default(),
             wanted: true,
             give_back_at: None,
@@ -131,11 +160,15 @@ impl Pull {
             held: 0,
             held_bytes: 0,
             pending: 0,
+            sole: false,
+            whole: false,
+            handed_out: 0,
             pin: None,
             number: 0,
             open: None,
             not_before: now,
             missing: false,
+            unanswered: false,
         }
     }
 
@@ -154,9 +187,38 @@ impl Pull {
         self.pin.is_some()
     }
 
+    /// The pin that this replica holds, as far as is known.
+    pub(super) fn pin(&self) -> Option<&str> {
+        self.pin.as_deref()
+    }
+
+    /// All that is out is here: nobody else has any of it.
+    pub(super) fn completes(&mut self) {
+        (self.sole, self.whole) = (true, true);
+    }
+
+    /// Something that is out is let go of.
+    pub(super) fn lacks(&mut self) {
+        self.whole = false;
+    }
+
+    /// Looks for what may have been lost on its way here. Without an order it may come
+    /// again when it will.
+    pub(super) fn search(&mut self, now: Instant) {
+        if self.is_ordered && self.wanted {
+            self.recall.begin(now);
+        }
+    }
+
+    /// The broker showed that it is there.
+    pub(super) fn answered(&mut self) {
+        self.unanswered = false;
+    }
+
     /// Forgets what is open: the connection or the inbox is another one now.
     pub(super) fn restart(&mut self, now: Instant) {
         self.open = None;
+        self.unanswered = false;
         self.not_before = now;
         self.next_sign = now;
     }
@@ -173,7 +235,13 @@ impl Pull {
 
     /// The pull to send now, if any.
     pub(super) fn ask(&mut self, now: Instant, window: Window) -> Option<Ask> {
-        if now < self.not_before || !self.wanted || !self.said.is_sure() {
+        let lost = |open: &mut Open| now >= open.until + OVERDUE;
+        if self.open.take_if(lost).is_some_and(|open| open.asked > 0 && !open.starved) {
+            self.unanswered = true;
+            self.next_sign = now;
+            self.search(now);
+        }
+        if now < self.not_before || !self.wanted || self.waits() {
             return None;
         }
         let room = window.events.saturating_sub(self.held);
@@ -183,7 +251,6 @@ impl Pull {
         let worth = room * 4 >= window.events && bytes * 4 >= window.bytes;
         let fill = self.barrier.may_fill(now) && (worth || self.held == 0);
         if let Some(open) = &self.open
-            && now < open.until + OVERDUE
             && open.asked > 0
             && !(open.empty && fill)
         {
@@ -213,7 +280,7 @@ impl Pull {
 
     /// When [`Self::ask`] may have something to say although nothing happened.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        self.wanted.then(|| self.next_ask())
+        (self.wanted && !self.waits()).then(|| self.next_ask())
     }
 
     fn next_ask(&self) -> Instant {
@@ -223,9 +290,17 @@ impl Pull {
     /// When the broker is to be asked how much is out: for the barrier, or for a
     /// sign of life where something is held and no pull brings one, or which durable it is.
     pub(super) fn next_question(&self) -> Option<Instant> {
-        let asks = if self.wanted { self.said.asks() } else { self.held > 0 };
+        let asks = if self.wanted { self.said.asks() || self.unanswered } else { self.held > 0 };
         let sign = asks.then_some(self.next_sign);
-        self.barrier.next_look(self.held).into_iter().chain(sign).min()
+        let looks = [self.barrier.next_look(self.held), self.recall.next_look(), sign];
+        looks.into_iter().flatten().min()
+    }
+
+    /// Whether nothing may be asked for before the broker has answered a question.
+    pub(super) fn waits(&self) -> bool {
+        // Without a pin, what is asked for would come before what is given back.
+        let searches = !self.is_pinned() && self.recall.since().is_some();
+        self.unanswered || searches || !self.said.is_sure()
     }
 
     /// An event of so many bytes is held.
@@ -241,18 +316,30 @@ impl Pull {
         self.open.take_if(|open| open.starved);
     }
 
-    /// An event came. `true`: under another pin than the last one.
-    pub(super) fn event(&mut self, headers: Option<&HeaderMap>) -> bool {
+    /// An event came; `handed_out`: how many the durable had handed out by then.
+    pub(super) fn event(&mut self, headers: Option<&HeaderMap>, handed_out: u64) -> Receipt {
         self.missing = false;
+        self.unanswered = false;
         if let Some(open) = &mut self.open {
             open.asked = open.asked.saturating_sub(1);
         }
         let pin = headers.and_then(|headers| headers.get(PIN_ID)).map(HeaderValue::as_str);
-        if !self.is_pinned() || pin == self.pin.as_deref() {
-            return false;
+        if !self.is_pinned() {
+            return Receipt::Fine;
         }
+        let before = self.handed_out;
+        if pin == self.pin.as_deref() {
+            self.handed_out = before.max(handed_out);
+            return if handed_out > before + 1 { Receipt::Gap } else { Receipt::Fine };
+        }
+        let follows = handed_out == before + 1;
+        self.handed_out = handed_out;
         self.pin = pin.map(str::to_owned);
-        true
+        self.sole &= follows;
+        if self.sole && self.whole && self.barrier.is_open() {
+            return Receipt::Continues;
+        }
+        Receipt::TakenOver
     }
 
     /// A status came, for the pull of this number.
@@ -266,10 +353,8 @@ impl Pull {
         if status == StatusCode::IDLE_HEARTBEAT {
             return Status::Fine;
         }
-        let current = self.open.as_ref().is_some_and(|open| open.number == number);
-        if current {
-            self.open = None;
-        }
+        let open = self.open.take_if(|open| open.number == number);
+        self.unanswered &= open.is_none();
         let description = message.description.as_deref().unwrap_or_default();
         self.missing = false;
         match status.as_u16() {
@@ -291,9 +376,9 @@ impl Pull {
             // All that was asked for has come, and there would be room for more bytes.
             409 if description.contains("Batch Completed") => Status::Fine,
             409 if description.contains("MaxBytes") => {
-                if current && self.held > 0 {
+                if let Some(open) = open.filter(|open| open.empty || self.held > 0) {
                     let until = now + SHORT_PAUSE;
-                    self.open = Some(Open { number, asked: 1, until, empty: false, starved: true });
+                    self.open = Some(Open { asked: 1, until, starved: true, ..open });
                 }
                 Status::Fine
             }
@@ -301,6 +386,7 @@ impl Pull {
                 // What was said while nobody led was heard by nobody.
                 self.said.unsure();
                 self.next_sign = now;
+                self.search(now);
                 self.pause(now, SHORT_PAUSE);
                 Status::Fine
             }
@@ -323,133 +409,4 @@ impl Pull {
 }
 
 #[cfg(test)]
-mod tests {
-    use murmur_mesh::name::SubscriptionName;
-
-    use super::*;
-
-    const WINDOW: Window = Window { events: 100, bytes: 1000 };
-
-    fn pull(shard: Shard) -> (Pull, Instant) {
-        let name: SubscriptionName = "s".parse().unwrap();
-        let now = Instant::now();
-        (Pull::new(DurableName::new(&name, shard, None), shard, now), now)
-    }
-
-    fn body(ask: &Ask) -> serde_json::Value {
-        serde_json::from_slice(&ask.payload).unwrap()
-    }
-
-    fn message(description: &str) -> Message {
-        Message {
-            subject: "inbox.0.1".into(),
-            reply: None,
-            payload: Bytes::new(),
-            headers: None,
-            status: None,
-            description: Some(description.to_owned()),
-            length: 0,
-        }
-    }
-
-    fn code(code: u16) -> StatusCode {
-        StatusCode::from_u16(code).unwrap()
-    }
-
-    fn pinned(id: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(PIN_ID, id);
-        headers
-    }
-
-    #[test]
-    fn one_pull_at_a_time_asks_for_what_there_is_room_for() {
-        let (mut pull, now) = pull(Shard::All);
-        let ask = pull.ask(now, WINDOW).unwrap();
-        assert_eq!(ask.subject, "$JS.API.CONSUMER.MSG.NEXT.EVENTS.s-all");
-        assert_eq!(
-            body(&ask),
-            serde_json::json!({"batch": 100, "max_bytes": 1000, "expires": 3_000_000_000_u64})
-        );
-        assert!(pull.ask(now, WINDOW).is_none());
-        pull.status(ask.number, code(408), &message("Request Timeout"), now);
-        pull.held = 40;
-        pull.held_bytes = 100;
-        let ask = pull.ask(now, WINDOW).unwrap();
-        assert_eq!((body(&ask)["batch"].as_u64(), body(&ask)["max_bytes"].as_u64()), (Some(60), Some(900)));
-    }
-
-    #[test]
-    fn without_room_a_pull_that_nothing_fits_into_renews_the_pin() {
-        let (mut pull, now) = pull(Shard::Number(0));
-        pull.event(Some(&pinned("a")));
-        pull.held = 90;
-        let ask = pull.ask(now, WINDOW).unwrap();
-        assert_eq!(body(&ask)["max_bytes"], 1);
-        assert_eq!(body(&ask)["group"], "g");
-        assert_eq!(body(&ask)["id"], "a");
-        assert!(pull.ask(now, WINDOW).is_none(), "once until it ends");
-        pull.held = 10;
-        assert_eq!(body(&pull.ask(now, WINDOW).unwrap())["batch"], 90, "room comes first");
-    }
-
-    #[test]
-    fn a_pull_that_is_overdue_is_taken_for_lost() {
-        let (mut pull, now) = pull(Shard::All);
-        pull.ask(now, WINDOW).unwrap();
-        assert!(pull.ask(now + PULL_EXPIRES, WINDOW).is_none());
-        assert!(pull.ask(now + PULL_EXPIRES + OVERDUE, WINDOW).is_some());
-    }
-
-    #[test]
-    fn the_pin_comes_with_the_first_event_and_goes_with_a_mismatch() {
-        let (mut pull, now) = pull(Shard::Number(0));
-        let first = pull.ask(now, WINDOW).unwrap();
-        assert!(body(&first).get("id").is_none());
-        assert!(pull.event(Some(&pinned("a"))), "a take-over");
-        assert!(!pull.event(Some(&pinned("a"))));
-        assert_eq!(pull.status(first.number, code(423), &message(""), now), Status::PinLost);
-        assert!(!pull.has_pin());
-        assert!(body(&pull.ask(now, WINDOW).unwrap()).get("id").is_none());
-    }
-
-    #[test]
-    fn a_durable_that_is_not_there_is_asked_again_after_a_pause() {
-        let (mut pull, now) = pull(Shard::Number(0));
-        let ask = pull.ask(now, WINDOW).unwrap();
-        assert_eq!(pull.status(ask.number, code(503), &message(""), now), Status::Missing);
-        assert!(pull.is_missing());
-        assert!(pull.ask(now, WINDOW).is_none());
-        assert!(pull.ask(now + PAUSE, WINDOW).is_some());
-    }
-
-    #[test]
-    fn an_event_that_there_is_no_room_for_is_asked_for_again_once_there_is() {
-        let (mut pull, now) = pull(Shard::All);
-        let ask = pull.ask(now, WINDOW).unwrap();
-        pull.takes(500);
-        pull.status(ask.number, code(409), &message("Message Size Exceeds MaxBytes"), now);
-        assert!(pull.ask(now, WINDOW).is_none());
-        pull.lets_go(500);
-        assert!(pull.ask(now, WINDOW).is_some());
-    }
-
-    #[test]
-    fn a_pull_that_brought_all_that_it_asked_for_is_followed_by_the_next_at_once() {
-        let (mut pull, now) = pull(Shard::All);
-        let ask = pull.ask(now, WINDOW).unwrap();
-        let status = pull.status(ask.number, code(409), &message("Batch Completed"), now);
-        assert_eq!(status, Status::Fine);
-        assert!(pull.ask(now, WINDOW).is_some());
-    }
-
-    #[test]
-    fn the_end_of_an_earlier_pull_does_not_end_the_current_one() {
-        let (mut pull, now) = pull(Shard::All);
-        let first = pull.ask(now, WINDOW).unwrap();
-        pull.restart(now);
-        pull.ask(now, WINDOW).unwrap();
-        pull.status(first.number, code(408), &message(""), now);
-        assert!(pull.ask(now, WINDOW).is_none());
-    }
-}
+mod tests;

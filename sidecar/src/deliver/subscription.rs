@@ -29,6 +29,7 @@ use futures::{FutureExt, StreamExt};
 use http::HeaderValue;
 use jiff::Timestamp;
 use murmur_filter::Filter;
+use murmur_mesh::config::Ordering;
 use murmur_mesh::durable::ACK_WAIT;
 use murmur_mesh::event::attribute;
 use tokio::sync::watch;
@@ -181,8 +182,9 @@ impl Subscription {
         let peers = runner.peers.borrow().clone();
         let entry = runner.board.entry(&subscription.name);
         let client = Arc::new(Client::new(subscription.deliver.port));
-        let pulls: Vec<_> =
-            subscription.durables().map(|(shard, durable)| Pull::new(durable, shard, now)).collect();
+        let is_ordered = subscription.ordering != Ordering::None;
+        let pull = |(shard, durable)| Pull::new(durable, shard, is_ordered, now);
+        let pulls: Vec<_> = subscription.durables().map(pull).collect();
         let mut lanes = Lanes::new();
         for (index, _) in pulls.iter().enumerate().filter(|(_, pull)| !pull.barrier.is_open()) {
             lanes.shut(index);
@@ -392,6 +394,7 @@ impl Subscription {
 
     fn drop_durable(&mut self, index: usize, why: &'static str) {
         let dropped = self.lanes.drop_durable(index).len();
+        self.pulls[index].lacks();
         self.pulls[index].said.forget();
         self.recount();
         if dropped > 0 {

@@ -1,21 +1,42 @@
 //! Beginning to receive: nothing is sent before all that comes first is here.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use futures::FutureExt;
 use murmur_mesh::subject;
 use tokio::time::Instant;
 
 use super::{RETRY, SHORT_SIGN_INTERVAL, SIGN_INTERVAL, Subscription};
+use crate::bus::delivered::{GIVE_BACK, unseen};
 use crate::deliver::barrier::{Barrier, Census, Look};
-use crate::deliver::said::Whose;
+use crate::deliver::lanes::Position;
+use crate::deliver::recall::{self, Knowledge};
+use crate::deliver::said;
 
 impl Subscription {
     /// This replica receives the durable's events from now on.
     pub(super) fn took_over(&mut self, index: usize, now: Instant) {
-        tracing::debug!(durable = %self.pulls[index].durable, "this replica receives its events");
-        self.pulls[index].vouches = false;
-        self.runner.board.take_again(self.pulls[index].durable.as_str());
+        self.receives(index);
         self.shut(index, Barrier::shut(now));
+        self.pulls[index].search(now);
+    }
+
+    /// Something was lost on its way here.
+    pub(super) fn missed(&mut self, index: usize, now: Instant) {
+        tracing::debug!(durable = %self.pulls[index].durable, "something was lost on its way here");
+        if self.pulls[index].barrier.is_open() {
+            self.shut(index, Barrier::shut_unsure(now));
+        }
+        self.pulls[index].search(now);
+    }
+
+    /// The broker sends the durable's events to this replica.
+    pub(super) fn receives(&mut self, index: usize) {
+        let pull = &mut self.pulls[index];
+        tracing::debug!(durable = %pull.durable, sole = pull.sole, "this replica receives its events");
+        pull.vouches = false;
+        self.runner.board.take_again(pull.durable.as_str());
     }
 
     /// What was on its way here may be lost.
@@ -24,6 +45,7 @@ impl Subscription {
             if self.pulls[index].has_pin() {
                 self.shut(index, Barrier::shut_unsure(now));
             }
+            self.pulls[index].search(now);
         }
     }
 
@@ -43,7 +65,11 @@ impl Subscription {
                 continue;
             }
             pull.barrier.asked(now);
-            pull.next_sign = now + if pull.said.is_sure() { SIGN_INTERVAL } else { SHORT_SIGN_INTERVAL };
+            if pull.recall.asked(now) {
+                // Pods that do not know this one answer with a report of their own.
+                self.runner.board.changed.notify_one();
+            }
+            pull.next_sign = now + if pull.waits() { SHORT_SIGN_INTERVAL } else { SIGN_INTERVAL };
             let subject = subject::info_request(&pull.durable);
             let reply = format!("{}.{index}.info", self.inbox);
             let asking = self.runner.bus.client().publish_with_reply(subject, reply, Bytes::new());
@@ -56,11 +82,12 @@ impl Subscription {
     /// The broker's answer to that.
     pub(super) fn looked(&mut self, index: usize, answer: &[u8], now: Instant) {
         match self.pulls[index].said.informed(answer) {
-            Whose::Same(words) => words.into_iter().for_each(|(reply, word)| self.say(reply, word)),
-            Whose::Another => return self.is_replaced = true,
-            Whose::Unknown => {}
+            said::Whose::Same(words) => words.into_iter().for_each(|(reply, word)| self.say(reply, word)),
+            said::Whose::Another => return self.is_replaced = true,
+            said::Whose::Unknown => {}
         }
         let Ok(look) = serde_json::from_slice::<Look>(answer) else { return };
+        self.pulls[index].answered();
         let given_back = self.peers.released(self.pulls[index].durable.as_str()).unwrap_or(0);
         let mut here = Census { held: 0, again: false };
         for (sequence, held) in self.lanes.up_to(index, look.upto()) {
@@ -68,9 +95,39 @@ impl Subscription {
             // What a live holder gave back it will not acknowledge any more.
             here.again |= held.again && sequence > given_back;
         }
-        if self.pulls[index].barrier.looked(look, here, now) {
+        let whose = self.whose(index, &look, now);
+        if self.pulls[index].barrier.looked(&look, here, whose == recall::Whose::Ours, now) {
             tracing::debug!(durable = %self.pulls[index].durable, held = here.held, "all that comes first is here");
+            self.pulls[index].completes();
             self.lanes.open(index);
         }
+        if let Some(places) = self.pulls[index].recall.looked(&look, here.held, whose, now) {
+            self.give_back_unseen(index, places, look.handed_out());
+        }
+    }
+
+    /// Who can have what is out and not held here.
+    fn whose(&self, index: usize, look: &Look, now: Instant) -> recall::Whose {
+        let pull = &self.pulls[index];
+        let since = pull.barrier.since().or(pull.recall.since());
+        let knowledge = Knowledge {
+            pin: pull.pin(),
+            sole: pull.sole,
+            alone: since.is_some_and(|since| self.peers.is_alone(since, now)),
+            others: self.peers.number() > 1,
+        };
+        recall::Whose::of(look, knowledge)
+    }
+
+    /// Lets the broker deliver again, now, what is out and not here.
+    fn give_back_unseen(&mut self, index: usize, places: RangeInclusive<u64>, handed_out: u64) {
+        let durable = self.pulls[index].durable.clone();
+        tracing::debug!(%durable, ?places, "asks back what was lost on its way here");
+        for sequence in places {
+            if self.lanes.is_lost(Position { durable: index, sequence }) {
+                self.say(unseen(&durable, sequence, handed_out).into(), GIVE_BACK);
+            }
+        }
+        self.pulls[index].barrier.expect_nothing();
     }
 }

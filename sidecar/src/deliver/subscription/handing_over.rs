@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Arrivals, Ended, LET_GO, Subscription};
 use crate::bus::delivered::GIVE_BACK;
+use crate::deliver::recall::Recall;
 
 impl Subscription {
     /// Takes what is this replica's to receive, and lets go of the rest.
@@ -36,6 +37,7 @@ impl Subscription {
                 tracing::debug!(durable = %pull.durable, held = pull.held, "lets go of a durable");
                 pull.next_sign = now;
                 let had_pin = pull.let_go();
+                pull.recall = Recall::default();
                 self.leaving.push((index, had_pin));
             }
         }
@@ -108,6 +110,9 @@ impl Subscription {
     }
 
     fn give_back(&mut self, now: Instant) {
+        for pull in self.pulls.iter_mut().filter(|pull| pull.give_back_at.is_some_and(|at| at <= now)) {
+            pull.lacks();
+        }
         let pulls = &self.pulls;
         let due = |index: usize| pulls[index].give_back_at.is_some_and(|at| at <= now);
         for held in self.lanes.release(due) {

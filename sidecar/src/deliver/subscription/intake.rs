@@ -12,7 +12,7 @@ use super::{Held, MARK_INTERVAL, PINNED_WINDOW, RETRY, ROUTING, Subscription};
 use crate::bus::delivered::Delivered;
 use crate::deliver::fence::Moment;
 use crate::deliver::lanes::Position;
-use crate::deliver::pull::{Status, Window};
+use crate::deliver::pull::{Receipt, Status, Window};
 use crate::deliver::request;
 use crate::metrics::DeadReason;
 
@@ -73,8 +73,11 @@ impl Subscription {
                 let again = delivered.deliveries > 1;
                 let position = Position { durable: index, sequence: delivered.sequence };
                 self.pulls[index].last = self.pulls[index].last.max(delivered.sequence);
-                if self.pulls[index].event(message.headers.as_ref()) {
-                    self.took_over(index, Instant::now());
+                match self.pulls[index].event(message.headers.as_ref(), delivered.handed_out) {
+                    Receipt::Fine => {}
+                    Receipt::Gap => self.missed(index, Instant::now()),
+                    Receipt::Continues => self.receives(index),
+                    Receipt::TakenOver => self.took_over(index, Instant::now()),
                 }
                 self.admit(position, reply, again, message);
             }

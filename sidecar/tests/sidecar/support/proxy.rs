@@ -61,9 +61,10 @@ impl Wire {
         for connection in self.connections.lock().unwrap().drain(..) {
             connection.abort();
         }
+        self.held.store(false, Ordering::Relaxed);
     }
 
-    /// Nothing of what the broker says arrives any more.
+    /// Nothing of what the broker says arrives any more, until it is cut.
     pub(crate) fn hold(&self) {
         self.held.store(true, Ordering::Relaxed);
     }
