@@ -36,9 +36,10 @@ impl Reports {
         news.then_some(service)
     }
 
-    /// Notes that reports are heard from now on.
+    /// Notes that reports are heard from now on: at the start, and when the bus
+    /// is back, of which the sidecars may hear later than the operator.
     pub(super) fn listen(&mut self, now: Instant) {
-        self.since.get_or_insert(now);
+        self.since = Some(now);
     }
 
     /// How long it still takes until silence means anything: every sidecar that
@@ -73,10 +74,20 @@ impl Reports {
         versions.all(|other| other == first).then(|| first.to_owned())
     }
 
-    /// Whether no pod of `service` that reports runs with a configuration before `generation`.
-    pub fn all_run_with(&self, service: &str, generation: u64, now: Instant) -> bool {
+    /// Whether no pod of `service` runs with a configuration before `generation`.
+    /// Of `pods`, which may live, each has been heard, or is silent for good.
+    pub fn all_run_with<'a>(
+        &self,
+        service: &str,
+        generation: u64,
+        mut pods: impl Iterator<Item = &'a str>,
+        now: Instant,
+    ) -> bool {
         let fresh = self.of(service).filter(|(_, (at, _))| now.duration_since(*at) < STALE_AFTER);
-        fresh.into_iter().all(|(_, (_, report))| report.generation >= generation)
+        let heard: BTreeMap<&str, u64> =
+            fresh.map(|((_, pod), (_, report))| (pod.as_str(), report.generation)).collect();
+        heard.values().all(|runs_with| *runs_with >= generation)
+            && (self.still_to_hear(now).is_none() || pods.all(|pod| heard.contains_key(pod)))
     }
 
     /// When the first of the reports that count now will count no longer.
@@ -132,11 +143,32 @@ mod tests {
     #[test]
     fn a_pod_that_is_behind_holds_all_up_until_it_is_silent() {
         let (mut reports, now) = (Reports::default(), Instant::now());
-        assert!(reports.all_run_with("history", 2, now), "nobody reports");
+        let all_run_with = |reports: &Reports, generation, now| {
+            reports.all_run_with("history", generation, std::iter::empty(), now)
+        };
+        assert!(all_run_with(&reports, 2, now), "there is none");
         reports.take("report.history.a", &report("a", None), now);
-        assert!(reports.all_run_with("history", 1, now));
-        assert!(!reports.all_run_with("history", 2, now));
-        assert!(reports.all_run_with("history", 2, now + STALE_AFTER));
+        assert!(all_run_with(&reports, 1, now));
+        assert!(!all_run_with(&reports, 2, now));
+        assert!(all_run_with(&reports, 2, now + STALE_AFTER));
+    }
+
+    #[test]
+    fn a_pod_that_may_not_have_been_heard_yet_holds_all_up() {
+        let (mut reports, now) = (Reports::default(), Instant::now());
+        let all_run_with =
+            |reports: &Reports, now| reports.all_run_with("history", 1, ["a", "b"].into_iter(), now);
+        assert!(!all_run_with(&reports, now), "nobody has listened");
+        reports.listen(now);
+        reports.take("report.history.a", &report("a", None), now);
+        assert!(!all_run_with(&reports, now), "b has not been heard");
+        assert!(all_run_with(&reports, now + STALE_AFTER), "b has nothing to say");
+        reports.take("report.history.b", &report("b", None), now);
+        assert!(all_run_with(&reports, now));
+        // The bus was away, and with it what they would have said.
+        let later = now + STALE_AFTER * 2;
+        reports.listen(later);
+        assert!(!all_run_with(&reports, later));
     }
 
     #[test]

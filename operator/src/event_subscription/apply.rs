@@ -56,7 +56,7 @@ pub(super) async fn retire(
     if others.is_empty() {
         return Ok(false);
     }
-    if !told(mesh, ready, subscription, wanted).await? {
+    if !told(context, mesh, ready, subscription, wanted).await? {
         return Ok(true);
     }
     for name in others {
@@ -77,8 +77,9 @@ pub(super) fn runs(mesh: &Mesh, subscription: &ValidSubscription) -> Result<Runs
 }
 
 /// Whether the sidecars pull from a run: the bus holds the configuration that
-/// says so, and every pod that reports runs with it.
+/// says so, and every pod that lives runs with it.
 async fn told(
+    context: &Context,
     mesh: &Mesh,
     ready: &Ready,
     subscription: &ValidSubscription,
@@ -87,7 +88,15 @@ async fn told(
     let service = &subscription.service;
     let Published::Config(config) = read_config(&ready.client, service).await? else { return Ok(false) };
     let mut all = config.subscriptions.iter();
-    let says = all.any(|told| told.name == subscription.name && told.replay == wanted.replay);
+    if !all.any(|told| told.name == subscription.name && told.replay == wanted.replay) {
+        return Ok(false);
+    }
+    let pods = context.cache.pods(&mesh.name, service.as_str());
+    let alive = pods.iter().filter(|pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        !matches!(phase, Some("Succeeded" | "Failed"))
+    });
+    let names = alive.filter_map(|pod| pod.metadata.name.as_deref());
     let reports = &mesh.observed().reports;
-    Ok(says && reports.all_run_with(service.as_str(), config.generation, Instant::now()))
+    Ok(reports.all_run_with(service.as_str(), config.generation, names, Instant::now()))
 }

@@ -1,11 +1,15 @@
 //! A replay starts over once and only once, whatever restarts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
 use murmur_crds::EventSubscription;
 use murmur_crds::subscription::{ReplayPhase, ReplayStatus};
 use murmur_mesh::config::Replay;
+use murmur_mesh::report::Report;
 use serde_json::{Value, json};
 
 use crate::bus::{as_service, on_bus, publish};
@@ -46,7 +50,7 @@ pub async fn take(world: &World, ns: &str, durable: &str, count: usize) -> anyho
     let request = format!("$JS.API.CONSUMER.MSG.NEXT.EVENTS.{durable}");
     client.publish_with_reply(request, inbox, json!({"batch": count}).to_string().into()).await?;
     for number in 0..count {
-        let next = tokio::time::timeout(std::time::Duration::from_secs(5), pulled.next()).await;
+        let next = tokio::time::timeout(Duration::from_secs(5), pulled.next()).await;
         let reply = next.ok().flatten().and_then(|message| message.reply);
         let reply = reply.ok_or_else(|| anyhow::anyhow!("event {number} of {durable} did not come"))?;
         client.publish(reply, "".into()).await?;
@@ -191,35 +195,70 @@ fn a_replay_begun_by_an_operator_that_is_killed_at_any_point_is_made_once() {
     });
 }
 
+/// What the sidecar in the pod `users-1` reports that runs with this configuration.
+async fn report(administrator: &async_nats::Client, generation: u64) -> anyhow::Result<()> {
+    let report = Report {
+        pod: "users-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        generation,
+        subscriptions: vec![],
+        leaving: false,
+        released: vec![],
+    };
+    let report = serde_json::to_vec(&report)?;
+    Ok(administrator.publish("report.users.users-1", report.into()).await?)
+}
+
+/// A service with a subscription that has been told, and a connection with all rights.
+async fn subscribed(world: &World) -> anyhow::Result<(String, async_nats::Client)> {
+    let ns = world.namespace("replay").await?;
+    world.microservice(&ns, "users", json!({})).await?;
+    world.subscription(&ns, "mine", "users", "A", unordered(&json!({}))).await?;
+    world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
+    world.condition(&ns, "users", "BusReady", "True").await?;
+    let administrator = world.administrator(&ns).await?;
+    Ok((ns, administrator))
+}
+
+/// Asks for a replay.
+async fn replay(world: &World, ns: &str, id: &str) -> anyhow::Result<()> {
+    let spec = unordered(&json!({"replay": {"id": id}}));
+    world.subscription(ns, "mine", "users", "A", spec).await?;
+    Ok(())
+}
+
 #[test]
 fn the_old_durables_stay_while_a_pod_still_pulls_from_them() {
     test("replay waits", |world| async move {
-        use murmur_mesh::report::{Report, SubscriptionReport};
-        let ns = world.namespace("replay").await?;
-        world.microservice(&ns, "users", json!({})).await?;
-        world.subscription(&ns, "mine", "users", "A", unordered(&json!({}))).await?;
+        let (ns, administrator) = subscribed(&world).await?;
+        report(&administrator, 1).await?;
         world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
-        world.condition(&ns, "users", "BusReady", "True").await?;
-        let administrator = world.administrator(&ns).await?;
-        let report = |generation: u64| {
-            let mut report = json!(Report {
-                pod: "users-1".to_owned(),
-                version: "0.1.0".to_owned(),
-                generation,
-                subscriptions: vec![],
-                leaving: false,
-                released: vec![],
-            });
-            report["subscriptions"] = json!(Vec::<SubscriptionReport>::new());
-            administrator.publish("report.users.users-1", report.to_string().into())
-        };
-        report(1).await?;
-        world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
-        world.subscription(&ns, "mine", "users", "A", unordered(&json!({"replay": {"id": "1"}}))).await?;
+        replay(&world, &ns, "1").await?;
         wait("the sidecars are told", || told(&world, &ns, "users")).await?;
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(durables(&world, &ns).await?.len(), 2);
-        report(1000).await?;
+        report(&administrator, 1000).await?;
+        wait("the old one goes", || async {
+            Ok((!durables(&world, &ns).await?.contains_key("mine-all")).then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn the_old_durables_stay_until_an_operator_that_has_just_begun_has_heard_every_pod() {
+    test("replay hears", |world| async move {
+        let (ns, administrator) = subscribed(&world).await?;
+        let pod: Pod = serde_json::from_value(
+            json!({"metadata": {"name": "users-1", "labels": {"murmur.dev/microservice": "users"}},
+            "spec": {"containers": [{"name": "service", "image": "users:dev"}]}}),
+        )?;
+        world.api::<Pod>(&ns).create(&PostParams::default(), &pod).await?;
+        replay(&world, &ns, "1").await?;
+        wait("the sidecars are told", || told(&world, &ns, "users")).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(durables(&world, &ns).await?.len(), 2, "nobody knows what the pod pulls from");
+        report(&administrator, 1000).await?;
         wait("the old one goes", || async {
             Ok((!durables(&world, &ns).await?.contains_key("mine-all")).then_some(()))
         })
