@@ -36,7 +36,8 @@ pub(super) async fn apply(
 }
 
 /// Has the sidecars told of a run that has become complete, and removes the
-/// others once they have been. Returns whether some are still there.
+/// others once they have been. Returns whether there is more to do: some are
+/// still there, or have just gone, which may be what a replay waited for.
 pub(super) async fn retire(
     context: &Context,
     mesh: &Arc<Mesh>,
@@ -67,7 +68,7 @@ pub(super) async fn retire(
         }
     }
     changed();
-    Ok(false)
+    Ok(true)
 }
 
 /// The runs that there are.

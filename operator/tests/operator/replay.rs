@@ -265,3 +265,42 @@ fn the_old_durables_stay_until_an_operator_that_has_just_begun_has_heard_every_p
         .await
     });
 }
+
+#[test]
+fn an_id_that_is_asked_for_again_before_its_durables_have_gone_starts_over() {
+    test("replay reverted", |world| async move {
+        let (ns, administrator) = subscribed(&world).await?;
+        replay(&world, &ns, "a").await?;
+        wait("the first is told, and alone", || async {
+            let alone = durables(&world, &ns).await?.len() == 1;
+            let replay = told(&world, &ns, "users").await?;
+            Ok(replay.filter(|replay| alone && replay.id == "a"))
+        })
+        .await?;
+        let first = durables(&world, &ns).await?;
+        // A pod that has not been told of the second keeps the durable of the first.
+        report(&administrator, 1).await?;
+        replay(&world, &ns, "b").await?;
+        wait("the second is told", || async {
+            Ok(told(&world, &ns, "users").await?.filter(|replay| replay.id == "b"))
+        })
+        .await?;
+        assert_eq!(durables(&world, &ns).await?.len(), 2);
+        publish(&administrator, "events.users.0.A").await?;
+        replay(&world, &ns, "a").await?;
+        world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
+        let status = replay_status(&world, &ns, "mine").await?;
+        assert_eq!(status.map(|status| status.id).as_deref(), Some("b"), "it goes on until then");
+        report(&administrator, 1000).await?;
+        wait("the first is told again, and alone", || async {
+            let all = durables(&world, &ns).await?;
+            let again = first
+                .keys()
+                .all(|name| all.contains_key(name) && all[name]["created"] != first[name]["created"]);
+            let replay = told(&world, &ns, "users").await?;
+            Ok((again && all.len() == 1 && replay == Some(Replay { id: "a".into(), boundary: 1 }))
+                .then_some(()))
+        })
+        .await
+    });
+}

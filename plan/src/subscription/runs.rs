@@ -62,6 +62,14 @@ pub struct WantedRun {
     pub(super) first_events: Option<BTreeSet<String>>,
 }
 
+/// What a subscription asks for.
+enum Choice<'a> {
+    /// This run, of which there is something.
+    Run(&'a Run),
+    /// A replay with this id, of which there is nothing.
+    Begin(&'a str),
+}
+
 /// Which durables the sidecars of a service use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
@@ -135,21 +143,12 @@ impl Runs {
             let id = subscription.replay.as_ref().map(|asked| asked.id.clone());
             return WantedRun { replay: None, id, start, first_events: all() };
         };
-        let asked = subscription.replay.as_ref().filter(|asked| current.id.as_deref() != Some(&*asked.id));
-        let run = match asked {
-            None => Some(current),
-            Some(asked) => {
-                self.0.iter().find(|run| run.replay.as_ref().is_some_and(|replay| replay.id == asked.id))
+        let (run, replay, id) = match self.choice(current, subscription) {
+            Choice::Run(run) => (Some(run), run.replay.clone(), run.id.clone()),
+            Choice::Begin(id) => {
+                let replay = Replay { id: id.to_owned(), boundary: last_sequence };
+                (None, Some(replay), Some(id.to_owned()))
             }
-        };
-        let replay = match (run, asked) {
-            (Some(run), _) => run.replay.clone(),
-            (None, Some(asked)) => Some(Replay { id: asked.id.clone(), boundary: last_sequence }),
-            (None, None) => None,
-        };
-        let id = match (run, asked) {
-            (Some(run), _) => run.id.clone(),
-            (None, asked) => asked.map(|asked| asked.id.clone()),
         };
         let start = match &replay {
             None if store_replaced => Start::All,
@@ -171,11 +170,27 @@ impl Runs {
         WantedRun { replay, id, start, first_events }
     }
 
-    /// Whether a replay is asked for that has not been begun.
+    /// Whether a replay is asked for that is to be begun now.
     pub fn begins(&self, subscription: &ValidSubscription) -> bool {
-        self.wanted(subscription, false, 0).replay.is_some_and(|replay| {
-            !self.0.iter().any(|run| run.replay.as_ref().is_some_and(|found| found.id == replay.id))
-        })
+        let current = self.current();
+        current.is_some_and(|current| matches!(self.choice(current, subscription), Choice::Begin(_)))
+    }
+
+    /// What a subscription asks for that has the run `current`.
+    fn choice<'a>(&'a self, current: &'a Run, subscription: &'a ValidSubscription) -> Choice<'a> {
+        let asked = subscription.replay.as_ref().map(|asked| asked.id.as_str());
+        let Some(asked) = asked.filter(|asked| current.id.as_deref() != Some(asked)) else {
+            return Choice::Run(current);
+        };
+        let is_asked = |run: &&Run| run.replay.as_ref().is_some_and(|replay| replay.id == asked);
+        let mut newer = self.0.iter().rev().take_while(|run| *run != current);
+        match newer.find(is_asked) {
+            Some(begun) => Choice::Run(begun),
+            // It ended when the current one took its place, and its durables have not gone yet.
+            // They have the names that it needs to begin anew, so they go first.
+            None if self.0.iter().any(|run| is_asked(&run)) => Choice::Run(current),
+            None => Choice::Begin(asked),
+        }
     }
 
     /// The durables of all runs but one.

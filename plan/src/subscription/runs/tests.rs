@@ -17,6 +17,8 @@ const SECOND: &str = "replay: {id: second, start: {policy: New}}";
 struct Broker {
     found: Vec<Found>,
     last_sequence: u64,
+    /// Seconds; each durable is made a second after the one before.
+    clock: i64,
 }
 
 impl Broker {
@@ -31,7 +33,8 @@ impl Broker {
         let absent = |durable: &Durable| !self.found.iter().any(|it| it.name == durable.name.as_str());
         let made: Vec<Durable> = planned.into_iter().filter(absent).take(count).collect();
         for durable in &made {
-            let created = Timestamp::from_second(i64::try_from(self.found.len()).unwrap()).unwrap();
+            self.clock += 1;
+            let created = Timestamp::from_second(self.clock).unwrap();
             let (name, metadata) = (durable.name.to_string(), durable.metadata.clone());
             self.found.push(Found { name, metadata, created });
         }
@@ -111,6 +114,36 @@ fn a_second_replay_follows_the_first_and_one_that_is_withdrawn_half_way_goes() {
     broker.last_sequence = 80;
     assert_eq!(broker.make(&subscription(SECOND), 2)[0].start, Start::Sequence(71));
     assert_eq!(broker.told(&subscription(SECOND)), Some(Replay { id: "second".into(), boundary: 70 }));
+}
+
+#[test]
+fn an_id_that_is_asked_for_again_while_its_durables_are_there_starts_over() {
+    let mut broker = Broker { last_sequence: 70, ..Broker::default() };
+    broker.make(&subscription(""), 2);
+    let first = broker.make(&subscription(FIRST), 2);
+    broker.found.drain(..2);
+    broker.last_sequence = 80;
+    let second = broker.make(&subscription(SECOND), 2);
+    let told = Some(Replay { id: "second".into(), boundary: 80 });
+    assert_eq!(broker.told(&subscription(SECOND)), told);
+    // Before the durables of the first have gone, it is asked for again.
+    let again = subscription(FIRST);
+    broker.last_sequence = 90;
+    for left in [2, 1] {
+        assert!(broker.make(&again, 2).is_empty());
+        assert_eq!(broker.told(&again), told);
+        assert!(!broker.runs(&again).begins(&again));
+        let besides = broker.besides(&again);
+        assert_eq!(besides, first[2 - left..].iter().map(|it| it.name.to_string()).collect::<Vec<_>>());
+        broker.found.remove(0);
+    }
+    // Now that they have, it begins anew, from there on like any other.
+    assert!(broker.runs(&again).begins(&again));
+    let made = broker.make(&again, 2);
+    assert_eq!((made.len(), made[0].start), (2, Start::All));
+    assert_eq!(made[0].metadata[durable::REPLAY_BOUNDARY], "90");
+    assert_eq!(broker.told(&again), Some(Replay { id: "first".into(), boundary: 90 }));
+    assert_eq!(broker.besides(&again), [second[0].name.as_str(), second[1].name.as_str()]);
 }
 
 #[test]
