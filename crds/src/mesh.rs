@@ -139,7 +139,7 @@ pub struct MeshStatus {
     pub event_store: Option<EventStoreStatus>,
     /// Ready: the event store is there and as it should be. HasRoom: it uses less than 80 % of its
     /// maxBytes. EventStoreReplaced: it is another one than before, and the events before are gone;
-    /// until spec is changed next.
+    /// until spec is changed next, or a backup is restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
@@ -149,7 +149,8 @@ pub struct MeshStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EventStoreStatus {
-    /// When it was made, which tells it from one that takes its place.
+    /// When it was made, which tells it from one that takes its place. That of one restored from a
+    /// backup may be another one than before, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub created: Option<String>,

@@ -355,16 +355,17 @@ pub struct EventSubscriptionStatus {
     /// metrics have the number that moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_delivered_sequence: Option<i64>,
-    /// Which event store those numbers belong to: the time at which it was made. When it is replaced
-    /// by another one, events are delivered from its first.
+    /// Which event store those numbers belong to: the time at which it was made. When an empty one
+    /// takes its place, events are delivered from its first; one restored from a backup goes on
+    /// where that left off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub event_store: Option<String>,
     /// The replay that the subscription is in, or was in last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayStatus>,
-    /// Ready, CaughtUp and Delivering; EventStoreReplaced after that has happened, until spec is
-    /// changed next.
+    /// Ready, CaughtUp and Delivering; EventStoreReplaced after the event store was lost and an empty
+    /// one has taken its place, until spec is changed next or a backup is restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,

@@ -1,5 +1,6 @@
 //! Word that the event store of a mesh is being restored. Meanwhile its streams
-//! are missing, and the operator must not make them anew.
+//! are missing, and the operator must not make them anew. Afterwards they bear a
+//! mark: with another identity than before, they hold events and positions.
 
 use std::time::Duration;
 
@@ -13,3 +14,5 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 pub const HOLDS: Duration = Duration::from_secs(15);
 /// The word that the restore has ended.
 pub const DONE: &[u8] = b"done";
+/// The metadata of a stream that was restored: when its backup was begun.
+pub const RESTORED: &str = "murmur.dev/restored";

@@ -1,8 +1,10 @@
 //! Putting a backup in the place of the event store.
 //!
-//! The restored store has another identity, and its subscriptions stand where
-//! they stood at the backup: what they had received since, and is in the
-//! backup, comes to them again; what was stored since is gone.
+//! The subscriptions of the restored store stand where they stood at the backup:
+//! what they had received since, and is in the backup, comes to them again; what
+//! was stored since is gone. Its identity, the time at which it was made, is a
+//! new one on servers that form a cluster, and that of the backup on a single
+//! one; so it bears a mark, by which the operator knows it from an empty one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -79,7 +81,7 @@ async fn all(bus: &Bus, from: &Path, manifest: &Manifest, replicas: Option<u64>)
     let mut set_back = Vec::new();
     for saved in &manifest.streams {
         let restored = async {
-            let last = stream(bus, from, saved, replicas).await?;
+            let last = stream(bus, from, saved, replicas, &manifest.made).await?;
             consumers(bus, saved, last).await
         };
         set_back.extend(restored.await.with_context(|| format!("stream {}", saved.name))?);
@@ -88,8 +90,9 @@ async fn all(bus: &Bus, from: &Path, manifest: &Manifest, replicas: Option<u64>)
 }
 
 /// Restores one stream; returns its last sequence.
-async fn stream(bus: &Bus, from: &Path, saved: &Saved, replicas: Option<u64>) -> Result<u64> {
+async fn stream(bus: &Bus, from: &Path, saved: &Saved, replicas: Option<u64>, made: &str) -> Result<u64> {
     let mut config = saved.config.clone();
+    config["metadata"][restoring::RESTORED] = json!(made);
     if let Some(replicas) = replicas {
         config["num_replicas"] = json!(replicas);
     }

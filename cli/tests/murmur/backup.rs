@@ -4,6 +4,7 @@ use std::path::Path;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures::StreamExt;
+use murmur_mesh::restoring;
 use serde_json::Value;
 
 use crate::world::World;
@@ -57,6 +58,9 @@ async fn a_restored_mesh_has_its_events_dead_letters_and_positions_of_the_backup
     let ids: Vec<String> = world.messages("EVENTS").await.into_iter().map(|(_, id)| id).collect();
     assert_eq!(ids, (1..=20).map(|id| id.to_string()).collect::<Vec<_>>());
     assert_eq!(world.stored("DEAD_LETTERS").await, 1);
+    // The operator knows it by its mark from an empty one.
+    let mut restored = world.js.get_stream("EVENTS").await.unwrap();
+    assert!(restored.info().await.unwrap().config.metadata.contains_key(restoring::RESTORED));
     assert_eq!(take(&world, 12).await, (9..=20).collect::<Vec<_>>());
     assert_eq!(world.event("users", "new", "ada").await, 21);
     assert_eq!(take(&world, 1).await, [21]);

@@ -196,10 +196,10 @@ impl Actor {
             let found = ensure_stream(client, config).await?;
             refused = refused.or(found.refused);
             if config["name"] == stream::EVENTS {
-                event_store = Some(StreamIdentity(found.created));
+                event_store = Some((StreamIdentity(found.created), found.restored));
             }
         }
-        let event_store =
+        let (event_store, restored) =
             event_store.ok_or_else(|| BusError::Away("no event store is planned".to_owned()))?;
         let lost = match &*self.state.borrow() {
             MeshState::Ready(before) => before.event_store != event_store,
@@ -209,7 +209,7 @@ impl Actor {
             // What was read before may be of another event store.
             self.mesh.observed().consumers = None;
         }
-        Ok(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, refused })))
+        Ok(MeshState::Ready(Box::new(Ready { client: client.clone(), event_store, restored, refused })))
     }
 
     async fn poll(&mut self, client: &Client) -> Result<(), BusError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use murmur_mesh::config::StreamIdentity;
+use murmur_plan::status::event_store::EventStore;
 use murmur_plan::status::room::Figures;
 use murmur_plan::subscription::{Found, Runs, ValidSubscription};
 use serde_json::Value;
@@ -38,8 +39,17 @@ pub struct Ready {
     pub client: Client,
     /// Which event store it is.
     pub event_store: StreamIdentity,
+    /// Whether it was restored from a backup.
+    pub restored: bool,
     /// Why a stream is not as the Mesh asks, although it can be used.
     pub refused: Option<BusError>,
+}
+
+impl Ready {
+    /// The event store, as statuses know it.
+    pub fn store(&self) -> EventStore {
+        EventStore { created: self.event_store.0.clone(), restored: self.restored }
+    }
 }
 
 /// What was read on the bus last.

@@ -2,6 +2,7 @@
 //! A stream is never deleted, and what would lose data is never changed.
 
 use async_nats::Client;
+use murmur_mesh::restoring::RESTORED;
 use serde_json::{Map, Value, json};
 
 use super::error::{BusError, code};
@@ -16,6 +17,8 @@ pub(super) type Created = String;
 pub(super) struct Stream {
     /// Its identity.
     pub(super) created: Created,
+    /// Whether it was restored from a backup.
+    pub(super) restored: bool,
     /// Why it is not as planned; it can be used all the same.
     pub(super) refused: Option<BusError>,
 }
@@ -83,7 +86,8 @@ fn read(name: &str, info: &Value) -> Result<Stream, BusError> {
         subject: format!("$JS.API.STREAM.INFO.{name}"),
         cause: "it holds no creation time".to_owned(),
     })?;
-    Ok(Stream { created: created.to_owned(), refused: None })
+    let restored = info["config"]["metadata"][RESTORED].is_string();
+    Ok(Stream { created: created.to_owned(), restored, refused: None })
 }
 
 /// Whether a stream is there.

@@ -58,7 +58,8 @@ async fn steps(
     let ready = mesh.settled().await?;
     let runs = apply::runs(&mesh, &subscription)?;
     let known = resource.status.as_ref().and_then(|status| status.event_store.as_deref());
-    let replaced = known.is_some_and(|known| known != ready.event_store.0);
+    let event_store = ready.store();
+    let replaced = event_store.replaces(known);
     let last = match runs.begins(&subscription) {
         true => last_sequence(&ready.client, stream::EVENTS).await?,
         false => 0,
@@ -68,7 +69,7 @@ async fn steps(
     findings.progress = Some(apply::apply(context, &mesh, &ready, &planned).await?);
     let later = wanted.added_later(&subscription.events);
     findings.run = Some(ObservedRun {
-        event_store: ready.event_store.0.clone(),
+        event_store,
         id: wanted.id.clone(),
         boundary: wanted.replay.as_ref().map(|replay| replay.boundary),
         added_later: later.into_iter().map(ToString::to_string).collect(),

@@ -9,7 +9,7 @@ use kube::runtime::controller::Action;
 use murmur_crds::mesh::EventStoreStatus;
 use murmur_crds::{Mesh, MeshStatus};
 use murmur_plan::status::conditions::READY;
-use murmur_plan::status::event_store::replaced;
+use murmur_plan::status::event_store::{EventStore, replaced};
 use murmur_plan::status::{Finding, merge, room};
 use serde_json::json;
 
@@ -47,11 +47,13 @@ pub async fn reconcile(resource: Arc<Mesh>, context: Arc<Context>) -> Result<Act
     let generation = resource.metadata.generation.unwrap_or_default();
     let known = resource.status.clone().unwrap_or_default();
     let before = known.event_store.as_ref().and_then(|store| store.created.clone());
-    let replaced = replaced(&known.conditions, before.as_deref(), store.as_deref(), generation);
+    let replaced = replaced(&known.conditions, before.as_deref(), store.as_ref(), generation);
     let findings = [Some(finding), Some(room), replaced].into_iter().flatten();
     let status = MeshStatus {
         observed_generation: Some(generation),
-        event_store: store.map(|created| EventStoreStatus { created: Some(created) }).or(known.event_store),
+        event_store: store
+            .map(|store| EventStoreStatus { created: Some(store.created) })
+            .or(known.event_store),
         conditions: merge(&known.conditions, findings, generation, Timestamp::now()),
     };
     context.status.write(&*resource, &json!(status)).await.map_err(Error::Status)?;
@@ -59,12 +61,12 @@ pub async fn reconcile(resource: Arc<Mesh>, context: Arc<Context>) -> Result<Act
 }
 
 /// Notes in `store` which event store there is.
-async fn steps(resource: &Mesh, context: &Context, store: &mut Option<String>) -> Result<(), Error> {
+async fn steps(resource: &Mesh, context: &Context, store: &mut Option<EventStore>) -> Result<(), Error> {
     let namespace = resource.namespace().unwrap_or_default();
     // A plan that cannot be made is this object's mistake, whether or not the mesh runs.
     context.streams(&namespace)?;
     let ready = context.mesh(&namespace).await?.settled().await?;
-    *store = Some(ready.event_store.0);
+    *store = Some(ready.store());
     match ready.refused {
         None => backup::apply(resource, context).await,
         Some(error) => Err(error.into()),

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, PostParams};
 use murmur_crds::{EventSubscription, Mesh};
+use murmur_mesh::restoring;
 use serde_json::{Value, json};
 
+use crate::bus::publish;
 use crate::world::{test_alone, wait};
 
 #[test]
@@ -125,6 +127,56 @@ fn a_nats_that_lost_everything_is_set_up_again_as_another_event_store() {
             Ok((events.iter().filter(told).count() == 2).then_some(()))
         })
         .await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_restored_event_store_is_no_loss_and_what_is_new_begins_at_its_start() {
+    test_alone("NATS restored", |world| async move {
+        let ns = world.namespace("restored").await?;
+        world.microservice(&ns, "users", json!({"publishes": [{"type": "A"}]})).await?;
+        let mesh = Mesh::new("default", serde_json::from_value(json!({}))?);
+        world.api::<Mesh>(&ns).create(&PostParams::default(), &mesh).await?;
+        world.condition_of::<Mesh>(&ns, "default", "Ready", "True").await?;
+        // It was added after the backup, so that there is no position of it in that.
+        let new = json!({"ordering": {"policy": "None"}, "start": {"policy": "New"}});
+        world.subscription(&ns, "mine", "users", "A", new).await?;
+        world.condition_of::<EventSubscription>(&ns, "mine", "Ready", "True").await?;
+        let stream = || world.jetstream(&ns, "STREAM.INFO.EVENTS", &Value::Null);
+        let before = stream().await?;
+        // As `murmur mesh restore` does it, on servers that form a cluster.
+        let administrator = world.administrator(&ns).await?;
+        administrator.request(restoring::SUBJECT, "".into()).await?;
+        let mut config = before["config"].clone();
+        config["metadata"] = json!({(restoring::RESTORED): "2026-11-21T10:00:00Z"});
+        world.jetstream(&ns, "STREAM.DELETE.EVENTS", &Value::Null).await?;
+        let made = world.jetstream(&ns, "STREAM.CREATE.EVENTS", &config).await?;
+        assert!(made.get("error").is_none(), "{made}");
+        publish(&administrator, "events.users.0.A").await?;
+        administrator.publish(restoring::SUBJECT, restoring::DONE.into()).await?;
+        let created = made["created"].as_str().unwrap_or_default().to_owned();
+        assert_ne!(before["created"], created.as_str());
+        let status = wait("the subscription is in the restored store", || async {
+            let found = world.api::<EventSubscription>(&ns).get("mine").await?.status.unwrap_or_default();
+            Ok((found.event_store.as_ref() == Some(&created)).then_some(found))
+        })
+        .await?;
+        assert!(
+            status.conditions.iter().all(|condition| condition.type_ != "EventStoreReplaced"),
+            "{status:?}"
+        );
+        let durable = world.jetstream(&ns, "CONSUMER.INFO.EVENTS.mine-all", &Value::Null).await?;
+        assert_eq!(durable["config"]["deliver_policy"], "by_start_sequence", "{durable}");
+        assert_eq!(durable["config"]["opt_start_seq"], 2);
+        let of_mesh = wait("the Mesh shows the restored store", || async {
+            let found = world.api::<Mesh>(&ns).get("default").await?.status.unwrap_or_default();
+            let shown = found.event_store.as_ref().and_then(|store| store.created.as_ref()) == Some(&created);
+            Ok(shown.then_some(found))
+        })
+        .await?;
+        assert!(of_mesh.conditions.iter().all(|condition| condition.type_ != "EventStoreReplaced"));
+        assert_eq!(stream().await?["config"]["metadata"][restoring::RESTORED], "2026-11-21T10:00:00Z");
         Ok(())
     });
 }

@@ -5,7 +5,7 @@ use murmur_crds::EventSubscriptionStatus;
 use murmur_crds::subscription::{ReplayPhase, ReplayStatus};
 
 use super::conditions::{CAUGHT_UP, DELIVERING, Finding, Problem, READY, State, merge};
-use super::event_store::replaced;
+use super::event_store::{EventStore, replaced};
 
 /// The reason of the conditions of a subscription whose delivery rests.
 const SUSPENDED: &str = "Suspended";
@@ -74,7 +74,7 @@ pub enum Delivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedRun {
     /// The event store that its durables are in.
-    pub event_store: String,
+    pub event_store: EventStore,
     /// The id of the replay that it is, or that counted as done at its making.
     pub id: Option<String>,
     /// The last sequence when the replay began; `None` in the first run.
@@ -110,10 +110,10 @@ pub fn of(
     let known = previous.cloned().unwrap_or_default();
     let durables = observed.durables.as_deref();
     let pending = durables.map(pending);
-    let event_store = observed.run.as_ref().map(|run| run.event_store.clone());
+    let event_store = observed.run.as_ref().map(|run| &run.event_store);
     let mut findings = vec![ready(observed), caught_up(pending, observed.suspended), delivering(observed)];
     let before = known.event_store.as_deref();
-    findings.extend(replaced(&known.conditions, before, event_store.as_deref(), generation));
+    findings.extend(replaced(&known.conditions, before, event_store, generation));
     EventSubscriptionStatus {
         observed_generation: Some(generation),
         // What cannot be asked for now stays as it was last seen; the conditions say so.
@@ -124,7 +124,7 @@ pub fn of(
             Some(run) => replay(run, durables, known.replay.as_ref()),
             None => known.replay,
         },
-        event_store: event_store.or(known.event_store),
+        event_store: event_store.map(|store| store.created.clone()).or(known.event_store),
         conditions: merge(&known.conditions, findings, generation, now),
     }
 }

@@ -128,7 +128,7 @@ fn a_suspended_subscription_says_so_and_what_waits() {
 
 fn in_run(boundary: Option<u64>, durables: Vec<DurableProgress>) -> Observed {
     let run = ObservedRun {
-        event_store: "store".into(),
+        event_store: EventStore { created: "store".into(), restored: false },
         id: Some("1".into()),
         boundary,
         added_later: vec!["B".into()],
@@ -167,10 +167,14 @@ fn a_type_that_was_added_later_is_named_in_the_condition() {
 fn another_event_store_is_a_condition() {
     let first = status(&in_run(None, vec![durable(0, 0, 9, 9)]));
     let mut other = in_run(None, vec![durable(0, 0, 0, 0)]);
-    other.run.as_mut().unwrap().event_store = "other".into();
+    other.run.as_mut().unwrap().event_store.created = "other".into();
     let second = of(1, Some(&first), &other, Timestamp::MAX);
     assert_eq!(summary(&second, "EventStoreReplaced"), "True EventStoreReplaced");
     assert_eq!((first.event_store.as_deref(), second.event_store.as_deref()), (Some("store"), Some("other")));
+    other.run.as_mut().unwrap().event_store = EventStore { created: "third".into(), restored: true };
+    let third = of(1, Some(&second), &other, Timestamp::MAX);
+    assert!(third.conditions.iter().all(|condition| condition.type_ != "EventStoreReplaced"));
+    assert_eq!(third.event_store.as_deref(), Some("third"));
 }
 
 #[test]
