@@ -1,7 +1,8 @@
 //! The rolling upgrade of sidecars: a few services at a time, each ready again
 //! before the next, and none more once one has failed.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 
 use crate::microservice::SIDECAR_CONTAINER;
 use crate::settings::Tracing;
@@ -22,6 +23,9 @@ pub struct Release {
     pub tracing: Option<Tracing>,
 }
 
+/// Within how many seconds a Deployment makes progress, where it does not say.
+const PROGRESS_DEADLINE: i32 = 600;
+
 /// What a Deployment says about its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -31,13 +35,13 @@ pub struct Seen {
     pub upgraded_from: Option<String>,
     /// All of its pods are there and ready.
     pub complete: bool,
-    /// They do not become so.
+    /// They do not become so, or have not been so for as long as a rollout may take.
     pub stuck: bool,
 }
 
 impl Seen {
     /// Reads a Deployment; `None` if it has no sidecar.
-    pub fn of(deployment: &Deployment) -> Option<Self> {
+    pub fn of(deployment: &Deployment, now: Timestamp) -> Option<Self> {
         let spec = deployment.spec.as_ref()?;
         let containers = spec.template.spec.as_ref()?.init_containers.iter().flatten();
         let image = containers.filter(|it| it.name == SIDECAR_CONTAINER).find_map(|it| it.image.clone())?;
@@ -45,11 +49,9 @@ impl Seen {
         let wanted = spec.replicas.unwrap_or(1);
         let all = [status.replicas, status.updated_replicas, status.available_replicas];
         let looked = status.observed_generation >= deployment.metadata.generation;
-        let stuck = status.conditions.iter().flatten().any(|condition| {
-            condition.type_ == PROGRESSING
-                && condition.status == "False"
-                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-        });
+        let deadline = spec.progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE);
+        let deadline = SignedDuration::from_secs(deadline.into());
+        let stuck = status.conditions.iter().flatten().any(|it| is_stuck(it, deadline, now));
         let annotation = |name| deployment.metadata.annotations.as_ref().and_then(|all| all.get(name));
         let tracing = annotation(TRACING).and_then(|text| serde_json::from_str(text).ok());
         Some(Self {
@@ -59,6 +61,17 @@ impl Seen {
             stuck: looked && stuck,
         })
     }
+}
+
+fn is_stuck(condition: &DeploymentCondition, deadline: SignedDuration, now: Timestamp) -> bool {
+    let since = condition.last_transition_time.as_ref().map(|time| time.0);
+    condition.status == "False"
+        && match condition.type_.as_str() {
+            PROGRESSING => condition.reason.as_deref() == Some("ProgressDeadlineExceeded"),
+            // Nobody watches the deadline of one whose pods broke after their rollout.
+            "Available" => since.is_some_and(|since| now.duration_since(since) > deadline),
+            _ => false,
+        }
 }
 
 /// What a service may do about its sidecar.
@@ -91,9 +104,18 @@ pub fn decide(
             _ => Upgrade::Take,
         };
     }
-    let chosen = pinned && own.release.image != wanted.image;
-    // One that is not whole anyway has nothing to lose, and would prove nothing.
-    if chosen || !own.complete {
+    if pinned && own.release.image != wanted.image {
+        return Upgrade::Take;
+    }
+    if let Some(from) = &own.upgraded_from
+        && !own.complete
+    {
+        // The one that it was given may be what it does not become ready with; it still counts.
+        return Upgrade::Under(from.clone());
+    }
+    // One that is broken anyway has nothing to lose, and would prove nothing. One whose pods are
+    // merely on their way, as after every change, has as much to lose as any other.
+    if own.stuck {
         return Upgrade::Take;
     }
     if let Some((name, _)) = others.iter().find(|(_, seen)| seen.stuck) {
@@ -154,9 +176,46 @@ mod tests {
     fn who_is_new_broken_or_pinned_does_not_wait() {
         let others = [under(true)];
         assert_eq!(decide(None, &release("2"), false, &others, 1), Upgrade::Take);
-        assert_eq!(decide(Some(&seen("1", false)), &release("2"), false, &others, 1), Upgrade::Take);
+        let broken = Seen { stuck: true, ..seen("1", false) };
+        assert_eq!(decide(Some(&broken), &release("2"), false, &others, 1), Upgrade::Take);
         assert_eq!(decide(Some(&seen("1", true)), &release("2"), true, &others, 1), Upgrade::Take);
         assert_eq!(decide(Some(&seen("2", true)), &release("2"), false, &others, 1), Upgrade::Take);
+    }
+
+    #[test]
+    fn one_whose_pods_are_on_their_way_waits_for_its_turn_like_any_other() {
+        let own = seen("1", false);
+        assert_eq!(decide(Some(&own), &release("2"), false, &[under(false)], 1), Upgrade::Wait(release("1")));
+        let stopped = Upgrade::Stopped(release("1"), "shop/other".into());
+        assert_eq!(decide(Some(&own), &release("2"), false, &[under(true)], 2), stopped);
+        assert_eq!(decide(Some(&own), &release("2"), false, &[], 1), Upgrade::Under("1".into()));
+    }
+
+    #[test]
+    fn one_that_did_not_become_ready_gets_the_sidecar_after_that_and_still_counts() {
+        let own = Seen { upgraded_from: Some("1".into()), stuck: true, ..seen("2", false) };
+        let itself = [("shop/own".to_owned(), own.clone())];
+        assert_eq!(decide(Some(&own), &release("3"), false, &itself, 1), Upgrade::Under("1".into()));
+    }
+
+    #[test]
+    fn stuck_is_one_whose_rollout_or_pods_are_broken_for_longer_than_a_rollout_may_take() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let stuck = |condition: serde_json::Value| {
+            let sidecar = serde_json::json!({"name": SIDECAR_CONTAINER, "image": "1"});
+            let deployment = serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {}, "status": {"conditions": [condition]}, "spec": {"selector": {},
+                "template": {"spec": {"containers": [], "initContainers": [sidecar]}}}});
+            Seen::of(&serde_json::from_value(deployment).unwrap(), now).unwrap().stuck
+        };
+        let condition = |kind: &str, status: &str, reason: &str, since: &str| {
+            serde_json::json!({"type": kind, "status": status, "reason": reason,
+                "lastTransitionTime": format!("2026-11-21T{since}:00Z")})
+        };
+        assert!(stuck(condition("Progressing", "False", "ProgressDeadlineExceeded", "11:59")));
+        assert!(stuck(condition("Available", "False", "MinimumReplicasUnavailable", "11:49")));
+        assert!(!stuck(condition("Available", "False", "MinimumReplicasUnavailable", "11:51")));
+        assert!(!stuck(condition("Available", "True", "MinimumReplicasAvailable", "09:00")));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -90,5 +91,5 @@ pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar
 
 fn seen(found: &DynamicObject) -> Option<Seen> {
     let deployment: Deployment = serde_json::from_value(serde_json::to_value(found).ok()?).ok()?;
-    Seen::of(&deployment)
+    Seen::of(&deployment, Timestamp::now())
 }
