@@ -1,7 +1,7 @@
 //! Which sidecar a service gets: a few are upgraded at a time, over all meshes.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
-use murmur_plan::upgrade::{Release, Seen, Upgrade, decide, in_version};
+use murmur_plan::upgrade::{Release, Seen, UPGRADED_FROM, Upgrade, decide, in_version};
 
 use crate::context::Context;
 
@@ -51,24 +51,26 @@ pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar
         upgraded_from: None,
         waits: Some((Problem::new(reason, message), AGAIN)),
     };
+    let mut others = match &own {
+        Some(own) if own.release != wanted => under_way(&context.cache.all(&kind)),
+        _ => Vec::new(),
+    };
     // A panic while holding it leaves plain data, which is still true.
     let mut turns = context.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
     turns.retain(|_, given| given.elapsed() < SHOWN_WITHIN);
-    let mut others = Vec::new();
-    if own.as_ref().is_some_and(|own| own.release != wanted) {
-        for found in context.cache.all(&kind) {
-            let other = format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any());
-            if let Some(seen) = seen(&found).filter(|seen| seen.upgraded_from.is_some() && !seen.complete) {
-                turns.remove(&other);
-                others.push((other, seen));
-            }
-        }
-        let given = turns.keys().filter(|given| **given != name).cloned();
-        let unseen = Seen { release: wanted.clone(), upgraded_from: None, complete: false, stuck: false };
-        others.extend(given.map(|other| (other, unseen.clone())));
-    }
+    let unseen = Seen { release: wanted.clone(), upgraded_from: None, complete: false, stuck: false };
+    let given: Vec<_> = turns
+        .keys()
+        .filter(|given| **given != name && others.iter().all(|(other, _)| other != *given))
+        .map(|given| (given.clone(), unseen.clone()))
+        .collect();
+    others.extend(given);
     match decide(own.as_ref(), &wanted, pinned, &others, context.settings.upgrades_at_once) {
-        Upgrade::Take => Sidecar { release: wanted, upgraded_from: None, waits: None },
+        Upgrade::Take => {
+            // It has had its turn: it is ready, or another sidecar than that.
+            turns.remove(&name);
+            Sidecar { release: wanted, upgraded_from: None, waits: None }
+        }
         Upgrade::Under(from) => {
             if own.is_some_and(|own| own.release != wanted) {
                 turns.insert(name, Instant::now());
@@ -89,7 +91,46 @@ pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar
     }
 }
 
+/// The Deployments whose sidecar is being upgraded, by namespace and name.
+fn under_way(deployments: &[Arc<DynamicObject>]) -> Vec<(String, Seen)> {
+    // Most are not, and to read one costs much more than to look for an annotation.
+    let marked = deployments.iter().filter(|found| found.annotations().contains_key(UPGRADED_FROM));
+    let named = marked.filter_map(|found| {
+        let seen = seen(found).filter(|seen| !seen.complete)?;
+        Some((format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any()), seen))
+    });
+    named.collect()
+}
+
 fn seen(found: &DynamicObject) -> Option<Seen> {
     let deployment: Deployment = serde_json::from_value(serde_json::to_value(found).ok()?).ok()?;
     Seen::of(&deployment, Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(name: &str, annotations: &Value, available: i32) -> Arc<DynamicObject> {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "shop", "annotations": annotations},
+            "spec": {"replicas": 1, "selector": {}, "template": {"spec": {"containers": [],
+                "initContainers": [{"name": "murmur-sidecar", "image": "murmur/sidecar:2"}]}}},
+            "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": available}});
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn those_are_under_way_that_are_marked_so_and_not_ready() {
+        let marked = json!({"murmur.dev/sidecar-upgraded-from": "murmur/sidecar:1"});
+        let all = [
+            deployment("under-way", &marked, 0),
+            deployment("ready", &marked, 1),
+            deployment("not-marked", &json!({}), 0),
+        ];
+        let names: Vec<String> = under_way(&all).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["shop/under-way"]);
+    }
 }
