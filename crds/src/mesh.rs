@@ -92,8 +92,16 @@ fn seven() -> i32 {
 }
 
 /// The volume of backups.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    // They do not run when `backup` comes or goes, so there is no `has` to ask on either side.
+    validation = ("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", "storage cannot shrink"),
+    validation = (
+        "(has(self.storageClassName) ? self.storageClassName : '') == (has(oldSelf.storageClassName) ? oldSelf.storageClassName : '')",
+        "the storage class cannot change"
+    )
+)]
 pub struct BackupStorage {
     /// The size, such as 10Gi. It may grow where the storage class allows it; it does not shrink.
     pub size: StorageQuantity,

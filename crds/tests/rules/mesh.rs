@@ -28,6 +28,7 @@ pub(crate) async fn rules(client: &Client) {
         "spec.eventStore.backup.keep",
     )
     .await;
+    backup_rules(&kind).await;
     takes(&kind, json!({"retention": {"policy": "Forever"}})).await;
     takes(&kind, json!({"retention": {"policy": "MaxAge", "maxAge": "720h"}, "duplicateWindow": "10m"}))
         .await;
@@ -43,6 +44,41 @@ pub(crate) async fn rules(client: &Client) {
         "duplicateWindow must not be longer than retention.maxAge",
     )
     .await;
+}
+
+/// What may change of a backup's volume.
+async fn backup_rules(kind: &Kind) {
+    let backup = |storage: &Value| {
+        let backup = json!({"schedule": "0 3 * * *", "storage": storage});
+        json!({"eventStore": {"backup": backup}})
+    };
+    let five = json!({"size": "5Gi", "storageClassName": "fast"});
+    let mut without = backup(&five);
+    without["eventStore"]["backup"].take();
+    for (from, to, said) in [
+        (backup(&five), backup(&json!({"size": "6Gi", "storageClassName": "fast"})), None),
+        (backup(&five), backup(&json!({"size": "5120Mi", "storageClassName": "fast"})), None),
+        (backup(&five), without.clone(), None),
+        (without, backup(&json!({"size": "1Gi"})), None),
+        (
+            backup(&five),
+            backup(&json!({"size": "4Gi", "storageClassName": "fast"})),
+            Some("storage cannot shrink"),
+        ),
+        (
+            backup(&five),
+            backup(&json!({"size": "5Gi", "storageClassName": "slow"})),
+            Some("the storage class cannot change"),
+        ),
+        (backup(&five), backup(&json!({"size": "5Gi"})), Some("the storage class cannot change")),
+        (backup(&json!({"size": "5Gi"})), backup(&five), Some("the storage class cannot change")),
+    ] {
+        let answer = kind.change("default", &from, &to).await;
+        match said {
+            Some(text) => kind.expect(&format!("{from} to {to}"), answer, text),
+            None => assert!(answer.is_ok(), "Mesh refused the change from {from} to {to}: {answer:?}"),
+        }
+    }
 }
 
 async fn takes(kind: &Kind, store: Value) {
