@@ -62,13 +62,18 @@ pub async fn reconcile(resource: Arc<Mesh>, context: Arc<Context>) -> Result<Act
 
 /// Notes in `store` which event store there is.
 async fn steps(resource: &Mesh, context: &Context, store: &mut Option<EventStore>) -> Result<(), Error> {
+    // The cluster first: it works without the bus, too. What is wrong with either is said of
+    // that one alone, and what is this object's own mistake comes first.
+    let backup = backup::apply(resource, context).await;
+    let streams = streams(resource, context, store).await;
+    backup.and(streams)
+}
+
+async fn streams(resource: &Mesh, context: &Context, store: &mut Option<EventStore>) -> Result<(), Error> {
     let namespace = resource.namespace().unwrap_or_default();
     // A plan that cannot be made is this object's mistake, whether or not the mesh runs.
     context.streams(&namespace)?;
     let ready = context.mesh(&namespace).await?.settled().await?;
     *store = Some(ready.store());
-    match ready.refused {
-        None => backup::apply(resource, context).await,
-        Some(error) => Err(error.into()),
-    }
+    ready.refused.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -62,3 +62,40 @@ fn a_cron_job_of_that_name_that_is_someone_elses_is_left_alone() {
         Ok(())
     });
 }
+
+#[test]
+fn a_backup_is_made_and_its_mistakes_are_told_whatever_the_streams_are() {
+    test("backup first", |world| async move {
+        let ns = world.namespace("backup").await?;
+        // One server cannot keep three replicas.
+        let spec = |schedule: &str| {
+            let backup = json!({"schedule": schedule, "storage": {"size": "5Gi"}});
+            json!({"eventStore": {"replicas": 3, "backup": backup}})
+        };
+        let meshes: Api<Mesh> = world.api(&ns);
+        meshes
+            .create(
+                &PostParams::default(),
+                &Mesh::new("default", serde_json::from_value(json!({"eventStore": {}}))?),
+            )
+            .await?;
+        world.condition_of::<Mesh>(&ns, "default", "Ready", "True").await?;
+        let change = async |spec: serde_json::Value| {
+            let patch = Patch::Merge(json!({"spec": spec}));
+            meshes.patch("default", &PatchParams::default(), &patch).await
+        };
+        change(spec("every night")).await?;
+        let (_, message) = world.condition_of::<Mesh>(&ns, "default", "Ready", "False").await?;
+        assert!(message.contains("schedule"), "{message}");
+        change(spec("0 3 * * *")).await?;
+        let jobs: Api<CronJob> = world.api(&ns);
+        wait("the CronJob is there", || async { Ok(jobs.get_opt("murmur-backup").await?) }).await?;
+        let (_, message) = world.condition_of::<Mesh>(&ns, "default", "Ready", "False").await?;
+        assert!(message.contains("replicas"), "{message}");
+        change(json!({"eventStore": {"backup": null}})).await?;
+        wait("the CronJob is gone", || async {
+            Ok(jobs.get_opt("murmur-backup").await?.is_none().then_some(()))
+        })
+        .await
+    });
+}
