@@ -36,20 +36,34 @@ pub struct Keeper {
     pub metrics: Metrics,
 }
 
+/// What was told last about each person's Secret that is not as it should be.
+#[derive(Default)]
+struct Told(BTreeMap<Person, Problem>);
+
+impl Told {
+    /// The problem, if it is news: another one than before, or one that has come back.
+    fn news(&mut self, person: Person, outcome: Result<(), Problem>) -> Option<Problem> {
+        let before = self.0.remove(&person);
+        let problem = outcome.err()?;
+        self.0.insert(person, problem.clone());
+        Some(problem).filter(|problem| before.as_ref() != Some(problem))
+    }
+}
+
 impl Keeper {
     /// Keeps those of one mesh until it is dropped.
     pub async fn keep(self, mesh: Arc<Mesh>) {
-        let mut told = BTreeMap::new();
+        let mut told = Told::default();
         loop {
             let mut wait = AGAIN;
             for person in Person::ALL {
-                let Err(problem) = self.ensure(&mesh, person).await else { continue };
-                wait = RETRY;
-                // Once: what has not changed is no news.
-                if told.get(&person) != Some(&problem) {
+                let outcome = self.ensure(&mesh, person).await;
+                if outcome.is_err() {
+                    wait = RETRY;
+                }
+                if let Some(problem) = told.news(person, outcome) {
                     tracing::warn!(mesh = mesh.name, reason = problem.reason, "{}", problem.message);
                     self.events.of_mesh(&mesh.name, &problem.reason, &problem.message).await;
-                    told.insert(person, problem);
                 }
             }
             tokio::time::sleep(wait).await;
@@ -121,4 +135,21 @@ fn text(secret: &Secret) -> Files {
 fn refused(name: &str, done: &'static str, error: &kube::Error) -> Problem {
     let text = format!("Secret {name} could not be {done}: {}", message(error));
     Problem::new("ApplyFailed", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_and_again_when_it_comes_back() {
+        let (mut told, person) = (Told::default(), Person::ALL[0]);
+        let failed = |message: &str| Err(Problem::new("ApplyFailed", message));
+        let mut news = |outcome| told.news(person, outcome).map(|problem| problem.message);
+        assert_eq!(news(failed("a")), Some("a".to_owned()));
+        assert_eq!(news(failed("a")), None);
+        assert_eq!(news(failed("b")), Some("b".to_owned()));
+        assert_eq!(news(Ok(())), None);
+        assert_eq!(news(failed("b")), Some("b".to_owned()), "it has come back");
+    }
 }
