@@ -136,7 +136,7 @@ pub struct Tail {
     /// End after so many
     #[arg(long)]
     pub limit: Option<u64>,
-    /// End with the last event that is there
+    /// End with the last event that is there at the start
     #[arg(long)]
     pub no_follow: bool,
 }

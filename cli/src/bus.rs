@@ -109,6 +109,12 @@ impl Bus {
         }
     }
 
+    /// The last sequence of a stream that must be there. Whoever reads a stream
+    /// to its end reads up to here: while others store, it has no other end.
+    pub async fn last_sequence(&self, stream: &str) -> Result<u64> {
+        Ok(self.state(stream).await?["last_seq"].as_u64().unwrap_or_default())
+    }
+
     /// The message of this sequence.
     pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<Stored>> {
         self.get(stream, &json!({"seq": sequence})).await

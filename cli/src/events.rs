@@ -34,16 +34,15 @@ pub async fn run(common: &Common, verb: Events) -> Result<()> {
 async fn follow(bus: &Bus, format: Format, tail: &Tail) -> Result<()> {
     let partition = tail.key.as_deref().map(Partition::of);
     let filter = subject::events(tail.service.as_ref(), partition, tail.event_type.as_ref());
-    let mut next = match tail.from {
-        Some(from) => from.max(1),
-        None => bus.state(EVENTS).await?["last_seq"].as_u64().unwrap_or_default() + 1,
-    };
+    let last = bus.last_sequence(EVENTS).await?;
+    let mut next = tail.from.map_or(last + 1, |from| from.max(1));
     let mut shown = 0;
     loop {
         if tail.limit.is_some_and(|limit| shown >= limit) {
             return Ok(());
         }
         match bus.next(EVENTS, &filter, next).await? {
+            Some(stored) if tail.no_follow && stored.sequence > last => return Ok(()),
             Some(stored) => {
                 next = stored.sequence + 1;
                 if has_key(&stored, tail.key.as_deref()) {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::arguments::{Common, Format};
-use crate::bus::Bus;
+use crate::bus::{Bus, NO_STREAM, is_refused_with};
 use crate::output;
 use crate::reach;
 
@@ -42,9 +42,12 @@ pub async fn status(common: &Common) -> Result<()> {
         Some(_) => Err("not looked at: there is no kubeconfig, only --credentials".to_owned()),
         None => services(common).await.map_err(|error| format!("{error:#}")),
     };
-    let mut subscriptions = durables(&bus).await?;
-    dead_letters(&bus, &mut subscriptions).await?;
     let store = event_store(&bus).await?;
+    let mut subscriptions = match store.is_null() {
+        true => Subscriptions::new(),
+        false => durables(&bus).await?,
+    };
+    dead_letters(&bus, &mut subscriptions).await?;
     if common.output == Format::Json {
         let services = services.unwrap_or_else(|cause| json!({"unknown": cause}));
         return output::json(&json!({
@@ -127,7 +130,10 @@ async fn dead_letters(bus: &Bus, subscriptions: &mut Subscriptions) -> Result<()
     let mut offset = 0;
     while offset < MOST {
         let body = json!({"subjects_filter": subject::dead_letters(None), "offset": offset});
-        let page = bus.ask(&api::stream_info(DEAD_LETTERS), &body).await?;
+        let page = match bus.ask(&api::stream_info(DEAD_LETTERS), &body).await {
+            Err(error) if is_refused_with(&error, NO_STREAM) => return Ok(()),
+            page => page?,
+        };
         let subjects = page["state"]["subjects"].as_object();
         for (subject, count) in subjects.into_iter().flatten() {
             let Some((service, name)) = redrive::subscription_of(subject) else { continue };

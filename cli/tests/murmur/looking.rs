@@ -1,5 +1,6 @@
 //! Verbs that change nothing, and how the program is called.
 
+use crate::meanwhile::murmur_meanwhile;
 use crate::world::World;
 
 #[tokio::test]
@@ -36,6 +37,34 @@ async fn what_is_stored_is_shown_to_people_and_to_programs() {
     assert_eq!(status["eventStore"]["events"], 3);
     assert_eq!(status["subscriptions"]["s"]["deadLetters"], 1);
     assert!(world.murmur(&["status"]).await.ok().contains("event store: 3 events"));
+}
+
+#[tokio::test]
+async fn the_status_of_a_mesh_without_an_event_store_says_that_it_is_not_there_yet() {
+    let world = World::without_streams().await;
+    let said = world.murmur(&["status"]).await.ok();
+    assert!(said.contains("event store: not there yet"), "{said}");
+    let said = world.murmur(&["status", "-o", "json"]).await.json();
+    assert_eq!(said["eventStore"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_tail_that_does_not_follow_ends_while_services_publish() {
+    let world = World::new().await;
+    for id in ["1", "2", "3"] {
+        world.event("users", id, "ada").await;
+    }
+    let mut later = 0;
+    let publish = async || {
+        // Bounded, so that a tail that follows fails instead of hanging.
+        if later < 20 {
+            later += 1;
+            world.event("users", &format!("later-{later}"), "ada").await;
+        }
+    };
+    let tail = ["events", "tail", "--from", "1", "--no-follow"];
+    let said = murmur_meanwhile(&world, &tail, "$JS.API.STREAM.MSG.GET.EVENTS", publish).await.ok();
+    assert_eq!(said.lines().count(), 3, "{said}");
 }
 
 #[tokio::test]

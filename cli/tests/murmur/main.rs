@@ -8,5 +8,6 @@ mod cluster;
 mod dead_letters;
 mod erase;
 mod looking;
+mod meanwhile;
 mod sidecar;
 mod world;

@@ -168,10 +168,15 @@ impl World {
             .args(arguments)
             .env("KUBECONFIG", self.cluster.server.kubeconfig())
             .env("MURMUR_NAMESPACE", &self.namespace)
-            .env("MURMUR_NATS_URL", self.cluster.broker.url())
+            .env("MURMUR_NATS_URL", self.broker_url())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
+    }
+
+    /// Where NATS listens.
+    pub fn broker_url(&self) -> String {
+        self.cluster.broker.url()
     }
 
     /// Stores an event as a sidecar would; returns its sequence.
