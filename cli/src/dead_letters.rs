@@ -138,24 +138,35 @@ async fn show(bus: &Bus, format: Format, letter: u64) -> Result<()> {
     output::json(&all["event"])
 }
 
-/// The letters that are meant, in the order of the event store.
+/// The letters that are meant and there, in the order of the event store.
 async fn selected(bus: &Bus, selection: &Selection) -> Result<Vec<u64>> {
     if !selection.letters.is_empty() {
-        let mut places = Vec::new();
+        let (mut places, mut gone) = (Vec::new(), Vec::new());
         for letter in &selection.letters {
-            let found = bus.message(DEAD_LETTERS, *letter).await?;
-            let found = found.ok_or_else(|| {
-                mistake(format!(
-                    "there is no dead letter {letter}; see `murmur deadletters list`. Nothing was done"
-                ))
-            })?;
-            places.push(place(&found.headers, *letter));
+            match bus.message(DEAD_LETTERS, *letter).await? {
+                Some(found) => places.push(place(&found.headers, *letter)),
+                None => gone.push(letter.to_string()),
+            }
+        }
+        let gone = gone.join(", ");
+        if places.is_empty() {
+            return Err(mistake(format!(
+                "there is no dead letter {gone}; see `murmur deadletters list`. Nothing was done"
+            )));
+        }
+        // A run that was cut off and is repeated has dealt with some already.
+        if !gone.is_empty() {
+            eprintln!("murmur: there is no dead letter {gone} (any more); going on with the rest");
         }
         return Ok(in_order(places));
     }
+    let last = bus.last_sequence(DEAD_LETTERS).await?;
     let filter = subject::dead_letters(selection.subscription.as_ref());
     let (mut places, mut from) = (Vec::new(), 1);
     while let Some(letter) = bus.next(DEAD_LETTERS, &filter, from).await? {
+        if letter.sequence > last {
+            break;
+        }
         from = letter.sequence + 1;
         places.push(place(&letter.headers, letter.sequence));
     }

@@ -1,7 +1,6 @@
 //! What earlier redrives left in the event store: copies with which their
 //! subscription is done, so that nobody will ever be given them again.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use anyhow::Result;
@@ -15,7 +14,7 @@ const MOST: usize = 10_000;
 
 /// Removes such copies of these subjects. The last one of each stays: by it a
 /// redrive that died knows what it had stored.
-pub(super) async fn remove(bus: &Bus, subjects: &BTreeSet<String>) -> Result<usize> {
+pub(super) async fn remove(bus: &Bus, subjects: impl Iterator<Item = &String>) -> Result<usize> {
     let consumers = bus.consumers(EVENTS).await?;
     let mut removed = 0;
     for subject in subjects {

@@ -1,7 +1,8 @@
 //! Giving dead letters to their subscription again: stored as a redrive, and
 //! only then deleted. Safe to repeat after a crash at any point.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use anyhow::{Context, Result, bail};
 use murmur_mesh::redrive::{header, redriven};
@@ -13,6 +14,10 @@ use super::{copies, selected};
 use crate::arguments::{Format, Selection};
 use crate::bus::Bus;
 use crate::output;
+
+/// Subjects, and the message id of the last message that was there before this
+/// run stored its first.
+type LastBefore = HashMap<String, Option<String>>;
 
 /// What became of a letter.
 enum Outcome {
@@ -27,12 +32,12 @@ enum Outcome {
 pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) -> Result<()> {
     let letters = selected(bus, selection).await?;
     let (mut done, mut refused) = (0_usize, Vec::new());
-    let mut subjects = BTreeSet::new();
+    let mut subjects = LastBefore::new();
     for letter in &letters {
         let outcome = one(bus, *letter, &mut subjects).await.with_context(|| {
             format!(
                 "{done} of {} dead letters were redriven, and letter {letter} was not for sure; \
-                 run it again, nothing is delivered twice by that",
+                 run it again, nothing is stored twice by that",
                 letters.len()
             )
         })?;
@@ -42,7 +47,7 @@ pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) ->
             Outcome::Refused(cause) => refused.push((*letter, cause)),
         }
     }
-    if let Err(error) = copies::remove(bus, &subjects).await {
+    if let Err(error) = copies::remove(bus, subjects.keys()).await {
         eprintln!(
             "murmur: copies of earlier redrives, of no more use, stay in the event store for now: {error:#}"
         );
@@ -60,21 +65,25 @@ pub(super) async fn redrive(bus: &Bus, format: Format, selection: &Selection) ->
     Ok(())
 }
 
-async fn one(bus: &Bus, letter: u64, subjects: &mut BTreeSet<String>) -> Result<Outcome> {
+async fn one(bus: &Bus, letter: u64, subjects: &mut LastBefore) -> Result<Outcome> {
     let Some(found) = bus.message(DEAD_LETTERS, letter).await? else { return Ok(Outcome::Gone) };
     let again = match redriven(&found.subject, &found.headers, letter) {
         Ok(again) => again,
         Err(error) => return Ok(Outcome::Refused(error.to_string())),
     };
     // The broker forgets message ids after a while. What a run that died had
-    // stored last and not yet deleted is the first of its subject in this one.
-    let first = subjects.insert(again.subject.clone());
-    let stored_before = first && {
-        let last = bus.last(EVENTS, &again.subject).await?;
-        let id = last.as_ref().and_then(|last| header(&last.headers, MESSAGE_ID_HEADER));
-        id.is_some() && id == header(&again.headers, MESSAGE_ID_HEADER)
+    // stored and not yet deleted is the last of its subject; in this run it need
+    // not be the first, as letters may have come since whose events are older.
+    let last = match subjects.entry(again.subject.clone()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => {
+            let last = bus.last(EVENTS, &again.subject).await?;
+            let id = last.as_ref().and_then(|last| header(&last.headers, MESSAGE_ID_HEADER));
+            unknown.insert(id.map(str::to_owned))
+        }
     };
-    if !stored_before {
+    let id = header(&again.headers, MESSAGE_ID_HEADER);
+    if last.is_none() || last.as_deref() != id {
         bus.store(&again.subject, &again.headers, found.data).await?;
     }
     bus.delete(DEAD_LETTERS, letter).await?;
