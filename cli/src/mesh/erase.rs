@@ -1,8 +1,8 @@
 //! Erasing a key: first a tombstone for each service whose events go, then the
 //! events, then the dead letters. Safe to repeat after a crash at any point:
-//! the tombstone is stored before the first event goes.
+//! the tombstone of a service is stored before the first of its messages goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -25,41 +25,28 @@ pub(super) async fn erase(bus: &Bus, format: Format, key: &str, service: Option<
     let partition = Partition::of(key);
     let events = find(bus, EVENTS, &subject::events(service, Some(partition), None), key, service).await?;
     let redriven = find(bus, EVENTS, &subject::redrives_of(partition), key, service).await?;
+    let mut told = BTreeSet::new();
+    tell(bus, key, events.iter().chain(&redriven), &mut told).await?;
+    delete(bus, EVENTS, events.iter().chain(&redriven), 0).await?;
+    // Only now: while its event goes, a sidecar that holds it may give it up.
     let letters = find(bus, DEAD_LETTERS, &subject::dead_letters(None), key, service).await?;
-
-    let mut publishers: BTreeMap<ServiceName, u64> = BTreeMap::new();
-    for found in events.iter().chain(&redriven).chain(&letters) {
-        if let Some(publisher) = &found.publisher {
-            *publishers.entry(publisher.clone()).or_default() += u64::from(found.is_event);
-        }
-    }
-    for (publisher, number) in &publishers {
-        tombstone(bus, publisher, key, *number).await.with_context(|| {
-            format!("nothing of {publisher} was erased: the tombstone could not be stored; run it again")
-        })?;
-    }
-    let (mut gone, total) = (0_usize, events.len() + redriven.len() + letters.len());
-    let stored = events.iter().chain(&redriven).map(|found| (EVENTS, found));
-    for (stream, found) in stored.chain(letters.iter().map(|found| (DEAD_LETTERS, found))) {
-        bus.delete(stream, found.sequence)
-            .await
-            .with_context(|| format!("{gone} of {total} messages were erased; run it again for the rest"))?;
-        gone += 1;
-    }
+    tell(bus, key, letters.iter(), &mut told).await?;
+    delete(bus, DEAD_LETTERS, letters.iter(), events.len() + redriven.len()).await?;
     if format == Format::Json {
         return output::json(&json!({
-            "events": events.len(), "redriven": redriven.len(), "deadLetters": letters.len(),
-            "tombstones": publishers.keys().collect::<Vec<_>>(),
+            "events": events.len(), "redriven": redriven.len(), "deadLetters": letters.len(), "tombstones": told,
         }));
     }
-    if total == 0 {
+    if events.len() + redriven.len() + letters.len() == 0 {
         return output::print(&format!("there is nothing of {key} in the event store"));
     }
     output::print(&format!(
-        "erased {} events and {} dead letters of {key}; {} murmur.erased events tell those who subscribe to them",
+        "erased {} events and {} dead letters of {key}; {} murmur.erased events tell those who subscribe to them\n\
+         an event of {key} that is being delivered or retried may still become a dead letter: erase again once its \
+         subscriptions have caught up",
         events.len() + redriven.len(),
         letters.len(),
-        publishers.len(),
+        told.len(),
     ))
 }
 
@@ -70,6 +57,42 @@ struct Found {
     is_event: bool,
 }
 
+/// Stores a tombstone for each service whose messages these are and that has none yet.
+async fn tell(
+    bus: &Bus,
+    key: &str,
+    all: impl Iterator<Item = &Found>,
+    told: &mut BTreeSet<ServiceName>,
+) -> Result<()> {
+    let mut publishers: BTreeMap<ServiceName, u64> = BTreeMap::new();
+    for found in all {
+        if let Some(publisher) = &found.publisher {
+            *publishers.entry(publisher.clone()).or_default() += u64::from(found.is_event);
+        }
+    }
+    for (publisher, number) in publishers {
+        if told.contains(&publisher) {
+            continue;
+        }
+        tombstone(bus, &publisher, key, number).await.with_context(|| {
+            format!("nothing of {publisher} was erased: the tombstone could not be stored; run it again")
+        })?;
+        told.insert(publisher);
+    }
+    Ok(())
+}
+
+/// Deletes messages of a stream; `gone` were erased before.
+async fn delete(bus: &Bus, stream: &str, all: impl Iterator<Item = &Found>, mut gone: usize) -> Result<()> {
+    for found in all {
+        bus.delete(stream, found.sequence)
+            .await
+            .with_context(|| format!("{gone} messages were erased; run it again for the rest"))?;
+        gone += 1;
+    }
+    Ok(())
+}
+
 /// All messages of a key that the stream held when this began.
 async fn find(
     bus: &Bus,
@@ -78,7 +101,7 @@ async fn find(
     key: &str,
     service: Option<&ServiceName>,
 ) -> Result<Vec<Found>> {
-    let last = bus.state(stream).await?["last_seq"].as_u64().unwrap_or_default();
+    let last = bus.last_sequence(stream).await?;
     let (mut found, mut from) = (Vec::new(), 1);
     while let Some(message) = bus.next(stream, filter, from).await? {
         if message.sequence > last {

@@ -1,5 +1,6 @@
 //! Erasing a key.
 
+use crate::meanwhile::murmur_meanwhile;
 use crate::sidecar::Reader;
 use crate::world::World;
 
@@ -56,4 +57,24 @@ async fn a_read_model_behind_a_sidecar_follows_and_a_new_one_never_sees_what_was
     model.holds(left).await;
     let new = Reader::start(&world, "new").await;
     new.holds(left).await;
+}
+
+#[tokio::test]
+async fn what_a_sidecar_gives_up_while_its_event_is_erased_is_erased_too() {
+    let world = World::new().await;
+    let sequence = world.event("orders", "1", "ada").await;
+    let give_up = async || {
+        world.letter("1", "ada", sequence).await;
+    };
+    let erase = ["mesh", "erase", "--key", "ada", "--yes"];
+    let said = murmur_meanwhile(&world, &erase, "$JS.API.STREAM.MSG.DELETE.EVENTS", give_up).await.ok();
+    assert!(said.starts_with("erased 1 events and 1 dead letters of ada; 2 murmur.erased events"), "{said}");
+    assert!(said.contains("may still become a dead letter: erase again"), "{said}");
+    assert_eq!(world.stored("DEAD_LETTERS").await, 0);
+    // Its publisher was another, whose events are gone: those who subscribe to it are told as well.
+    let subjects: Vec<_> = world.messages("EVENTS").await.into_iter().map(|(subject, _)| subject).collect();
+    assert!(
+        subjects[0].starts_with("events.orders.") && subjects[1].starts_with("events.users."),
+        "{subjects:?}"
+    );
 }
