@@ -2,6 +2,7 @@
 
 mod backup;
 mod erase;
+mod folders;
 mod manifest;
 mod restore;
 

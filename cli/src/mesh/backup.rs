@@ -1,7 +1,7 @@
 //! Saving a mesh's streams: a snapshot of each, made by the broker after it has
 //! checked its messages, and a manifest that says what must be in them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use async_nats::Message;
@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::manifest::{FORMAT, Manifest, PATIENCE, Saved, Sum, folders};
+use super::folders;
+use super::manifest::{FORMAT, Manifest, PATIENCE, Saved, Sum};
 use crate::arguments::Format;
 use crate::bus::Bus;
 use crate::error::mistake;
@@ -34,8 +35,8 @@ pub(super) async fn backup(bus: &Bus, format: Format, to: &Path, keep: Option<us
         return Err(mistake("--keep 0 would delete the backup that was just made: give 1 or more"));
     }
     let now = Timestamp::now();
-    let name = format!("{}-{}", bus.mesh, now.strftime("%Y%m%dT%H%M%SZ"));
-    let (partial, whole) = (to.join(format!(".{name}.partial")), to.join(&name));
+    folders::remove_interrupted(to, &bus.mesh).await?;
+    let (partial, whole) = folders::new(to, &bus.mesh, now);
     tokio::fs::create_dir(&partial).await.with_context(|| format!("{} cannot be made", partial.display()))?;
     let made = streams(bus, &partial, now).await;
     let manifest = match made {
@@ -51,7 +52,7 @@ pub(super) async fn backup(bus: &Bus, format: Format, to: &Path, keep: Option<us
         .with_context(|| format!("{} cannot be made", whole.display()))?;
     tokio::fs::File::open(to).await?.sync_all().await?;
     let removed = match keep {
-        Some(keep) => remove_old(to, &bus.mesh, keep).await?,
+        Some(keep) => folders::remove_old(to, &bus.mesh, keep).await?,
         None => Vec::new(),
     };
     if format == Format::Json {
@@ -162,17 +163,4 @@ fn ended_well(stream: &str, end: &Message) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Deletes the oldest whole backups of the mesh.
-async fn remove_old(to: &Path, mesh: &str, keep: usize) -> Result<Vec<PathBuf>> {
-    let mut all = folders(to, mesh).await?;
-    let surplus = all.len().saturating_sub(keep);
-    all.truncate(surplus);
-    for old in &all {
-        tokio::fs::remove_dir_all(old).await.with_context(|| {
-            format!("the backup was made, but the old one {} cannot be deleted", old.display())
-        })?;
-    }
-    Ok(all)
 }

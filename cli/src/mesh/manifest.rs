@@ -1,6 +1,6 @@
 //! What a backup says of itself, and what is true of its files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,8 @@ use crate::error::mistake;
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// The form of a backup.
 pub(super) const FORMAT: u32 = 1;
-const FILE: &str = "manifest.json";
+/// The name of the manifest.
+pub(super) const FILE: &str = "manifest.json";
 
 /// What a backup says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,21 +124,4 @@ impl Sum {
             sum.add(&buffer[..length]);
         }
     }
-}
-
-/// The whole backups of a mesh in a folder, the oldest first.
-pub(super) async fn folders(to: &Path, mesh: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut entries = tokio::fs::read_dir(to).await?;
-    while let Some(entry) = entries.next_entry().await? {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // <mesh>-<20261121T090000Z>: another mesh's name may begin like this one's.
-        let rest = name.strip_prefix(mesh).and_then(|rest| rest.strip_prefix('-'));
-        let is_time = |time: &str| time.len() == 16 && time.ends_with('Z') && time.as_bytes()[8] == b'T';
-        if rest.is_some_and(is_time) && entry.path().join(FILE).is_file() {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    Ok(found)
 }

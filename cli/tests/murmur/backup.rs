@@ -1,6 +1,7 @@
 //! Backups and what comes of them.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures::StreamExt;
@@ -135,4 +136,36 @@ async fn only_the_newest_backups_of_the_mesh_are_kept() {
     assert!(others.exists() && !old.exists() && Path::new(said["backup"].as_str().unwrap()).exists());
     let said = world.murmur(&["mesh", "backup", "--to", "/nowhere"]).await;
     assert_eq!(said.code, 64, "{said:?}");
+}
+
+#[tokio::test]
+async fn what_an_interrupted_backup_left_goes_and_nothing_else() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let make = |name: &str, file_is_old: bool| {
+        let path = folder.path().join(name);
+        let file = path.join("EVENTS.snapshot");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(&file, "x").unwrap();
+        if file_is_old {
+            std::fs::File::open(&file).unwrap().set_modified(an_hour_ago).unwrap();
+        }
+        std::fs::File::open(&path).unwrap().set_modified(an_hour_ago).unwrap();
+        path
+    };
+    let mesh = &world.namespace;
+    let left = make(&format!(".{mesh}-20200101T000000Z.partial"), true);
+    let others = [
+        make(&format!(".{mesh}-20200102T000000Z.partial"), false),
+        make(&format!(".{mesh}-x-20200101T000000Z.partial"), true),
+        make(&format!(".{mesh}-20200101T000000Z.partial.mine"), true),
+        make(&format!("{mesh}-20200101T000000Z.partial"), true),
+        make(&format!("{mesh}-20200101T000000Z"), true),
+    ];
+    backup(&world, folder.path()).await;
+    assert!(!left.exists());
+    for other in others {
+        assert!(other.join("EVENTS.snapshot").exists(), "{other:?}");
+    }
 }
