@@ -35,24 +35,17 @@ const OPERATOR: Duration = Duration::from_secs(20);
 /// Restores the backup in `from`.
 pub(super) async fn restore(bus: &Bus, format: Format, from: &Path, replace: bool) -> Result<()> {
     let manifest = Manifest::read(from).await?;
-    let mut replicas = None;
-    for saved in &manifest.streams {
-        let Some(live) = bus.stream(&saved.name).await? else { continue };
-        let messages = live["state"]["messages"].as_u64().unwrap_or_default();
-        if messages > 0 && !replace {
-            return Err(mistake(format!(
-                "{} holds {messages} messages, which would be lost: save them by `murmur mesh backup`, and add --replace",
-                saved.name
-            )));
-        }
-        replicas = live["config"]["num_replicas"].as_u64().or(replicas);
-    }
+    let replicas = may_go(bus, &manifest, replace).await?;
     let word = Word::give(bus).await?;
-    let outcome = all(bus, from, &manifest, replicas).await;
+    // Services publish until the streams are gone, also while the operator makes way.
+    let outcome = match may_go(bus, &manifest, replace).await {
+        Ok(_) => all(bus, from, &manifest, replicas).await.context(
+            "the backup was not restored in full, and what was there may be gone: run the same command again, with --replace",
+        ),
+        Err(error) => Err(error),
+    };
     word.take_back(bus).await;
-    let reset = outcome.context(
-        "the backup was not restored in full, and what was there may be gone: run the same command again, with --replace",
-    )?;
+    let reset = outcome?;
     if format == Format::Json {
         return output::json(
             &json!({"restored": from, "made": manifest.made, "streams": manifest.streams, "setBack": reset}),
@@ -69,6 +62,23 @@ pub(super) async fn restore(bus: &Bus, format: Format, from: &Path, replace: boo
         ))?;
     }
     Ok(())
+}
+
+/// Whether the streams that are there may be deleted; on how many servers they are stored, if any is there.
+async fn may_go(bus: &Bus, manifest: &Manifest, replace: bool) -> Result<Option<u64>> {
+    let mut replicas = None;
+    for saved in &manifest.streams {
+        let Some(live) = bus.stream(&saved.name).await? else { continue };
+        let messages = live["state"]["messages"].as_u64().unwrap_or_default();
+        if messages > 0 && !replace {
+            return Err(mistake(format!(
+                "{} holds {messages} messages, which would be lost: save them by `murmur mesh backup`, and add --replace",
+                saved.name
+            )));
+        }
+        replicas = live["config"]["num_replicas"].as_u64().or(replicas);
+    }
+    Ok(replicas)
 }
 
 async fn all(bus: &Bus, from: &Path, manifest: &Manifest, replicas: Option<u64>) -> Result<Vec<String>> {

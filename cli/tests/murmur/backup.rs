@@ -68,6 +68,29 @@ async fn a_restored_mesh_has_its_events_dead_letters_and_positions_of_the_backup
 }
 
 #[tokio::test]
+async fn an_event_that_comes_while_the_operator_makes_way_is_not_lost() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = backup(&world, folder.path()).await;
+    let client = world.js.client();
+    let mut words = client.subscribe("mesh.restoring").await.unwrap();
+    client.flush().await.unwrap();
+    let operator = async {
+        let word = words.next().await.unwrap();
+        world.event("users", "new", "ada").await;
+        client.publish(word.reply.unwrap(), "".into()).await.unwrap();
+        while words.next().await.unwrap().payload != "done" {}
+    };
+    let restore = ["mesh", "restore", "--from", &backup];
+    let operator = tokio::time::timeout(Duration::from_secs(60), operator);
+    let (refused, word_taken_back) = tokio::join!(world.murmur(&restore), operator);
+    assert_eq!(refused.code, 64, "{refused:?}");
+    assert!(refused.err.contains("EVENTS holds 1 messages"), "{refused:?}");
+    assert!(word_taken_back.is_ok());
+    assert_eq!(world.stored("EVENTS").await, 1);
+}
+
+#[tokio::test]
 async fn a_lost_event_store_is_restored_where_nothing_is() {
     let world = World::new().await;
     world.event("users", "1", "ada").await;
