@@ -29,7 +29,7 @@ pub struct Common {
     /// Where NATS listens; when absent it is reached through the API server (port-forward)
     #[arg(long, global = true, env = "MURMUR_NATS_URL")]
     pub nats_url: Option<String>,
-    /// A folder with the files of the Secret murmur-viewer or murmur-admin, in place of the Secret
+    /// A folder with the files of the Secret murmur-viewer or murmur-admin, in place of the Secret; needs --namespace
     #[arg(long, global = true, env = "MURMUR_CREDENTIALS")]
     pub credentials: Option<PathBuf>,
     /// How what is found is written

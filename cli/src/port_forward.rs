@@ -34,8 +34,10 @@ pub async fn open(client: &Client, url: &str) -> Result<String> {
 }
 
 async fn forward(pods: &Api<Pod>, pod: &str, port: u16, mut near: TcpStream) -> Result<()> {
-    let mut forwarder =
-        pods.portforward(pod, &[port]).await.context("it refuses; may you create pods/portforward?")?;
+    let mut forwarder = pods
+        .portforward(pod, &[port])
+        .await
+        .context("it refuses; may you get and create pods/portforward?")?;
     let mut far = forwarder.take_stream(port).context("it opened no stream")?;
     // How it ends is no news: whoever uses it sees that.
     let _ = copy_bidirectional(&mut near, &mut far).await;

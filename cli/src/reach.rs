@@ -40,7 +40,7 @@ pub async fn cluster(common: &Common) -> Result<Cluster> {
                 .map_err(|error| mistake(format!("--context {context}: {error}")))?
         }
         None => Config::infer().await.context(
-            "no cluster is configured; set KUBECONFIG, or give --nats-url and --credentials instead",
+            "no cluster is configured; set KUBECONFIG, or give --nats-url, --credentials and -n instead",
         )?,
     };
     let namespace = common.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -56,24 +56,21 @@ struct Credentials {
 
 /// Opens the bus of the mesh.
 pub async fn bus(common: &Common, person: Person) -> Result<Bus> {
-    let cluster = match &common.credentials {
-        Some(_) => None,
-        None => Some(cluster(common).await?),
-    };
-    let credentials = match (&common.credentials, &cluster) {
-        (Some(folder), _) => from_folder(folder)?,
-        (None, Some(cluster)) => from_secret(cluster, person).await?,
-        (None, None) => return Err(mistake("give --credentials, or a kubeconfig")),
+    let namespace = common.namespace.as_ref().filter(|name| !name.is_empty());
+    let (mesh, credentials, cluster) = match (&common.credentials, namespace) {
+        // What is done to the wrong mesh's backups, or said of it, cannot be taken back.
+        (Some(_), None) => return Err(mistake("--credentials does not name the mesh: give -n")),
+        (Some(folder), Some(mesh)) => (mesh.clone(), from_folder(folder)?, None),
+        (None, _) => {
+            let cluster = cluster(common).await?;
+            (cluster.namespace.clone(), from_secret(&cluster, person).await?, Some(cluster))
+        }
     };
     let url = match (&common.nats_url, &cluster, credentials.url) {
         (Some(url), _, _) => url.clone(),
         (None, None, Some(url)) => url,
         (None, Some(cluster), Some(url)) => port_forward::open(&cluster.client, &url).await?,
         (None, _, None) => return Err(mistake("the credentials name no URL: give --nats-url")),
-    };
-    let mesh = match cluster {
-        Some(cluster) => cluster.namespace,
-        None => common.namespace.clone().unwrap_or_else(|| "default".to_owned()),
     };
     let options = ConnectOptions::with_credentials(&credentials.text)
         .context("the credentials cannot be used; delete the Secret to have it made anew")?

@@ -1,7 +1,7 @@
 //! Verbs that change nothing, and how the program is called.
 
 use crate::meanwhile::murmur_meanwhile;
-use crate::world::World;
+use crate::world::{Said, World};
 
 #[tokio::test]
 async fn what_is_stored_is_shown_to_people_and_to_programs() {
@@ -109,6 +109,16 @@ async fn mistakes_end_with_64_and_say_what_to_do() {
         assert!(found.err.contains(said), "{found:?}");
     }
     assert_eq!(world.stored("DEAD_LETTERS").await, 1);
+    for namespace in [None, Some("")] {
+        let mut command = world.command(&["mesh", "backup", "--to", "/tmp", "--credentials", "/nowhere"]);
+        match namespace {
+            Some(namespace) => command.env("MURMUR_NAMESPACE", namespace),
+            None => command.env_remove("MURMUR_NAMESPACE"),
+        };
+        let found = Said::from(command.output().await.unwrap());
+        assert_eq!(found.code, 64, "{found:?}");
+        assert!(found.err.contains("--credentials does not name the mesh: give -n"), "{found:?}");
+    }
     let found = world.murmur(&["status", "-n", "nowhere"]).await;
     assert_eq!(found.code, 1);
     assert!(found.err.contains("there is no Secret murmur-viewer in namespace nowhere"), "{found:?}");
