@@ -315,7 +315,11 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
 fn opentelemetry(spec: &str, tracing: Tracing) -> Vec<(String, String)> {
     let sidecar = Release { image: "murmur/sidecar:dev".into(), tracing: Some(tracing) };
     let deployment = objects_with(&valid("a", spec), &[], &sidecar).unwrap().pop().unwrap().value;
-    let seen = crate::upgrade::Seen::of(&serde_json::from_value(deployment.clone()).unwrap()).unwrap();
+    let seen = crate::upgrade::Seen::of(
+        &serde_json::from_value(deployment.clone()).unwrap(),
+        jiff::Timestamp::UNIX_EPOCH,
+    )
+    .unwrap();
     assert_eq!(seen.release, sidecar, "whatever podOverrides say");
     let env = &deployment["spec"]["template"]["spec"]["initContainers"][0]["env"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
