@@ -141,17 +141,27 @@ async fn save(bus: &Bus, stream: &str, folder: &Path) -> Result<Saved> {
     file.flush().await?;
     file.sync_all().await.with_context(|| format!("{} cannot be written", path.display()))?;
     let number = |field: &str| begun["state"][field].as_u64().unwrap_or_default();
+    let messages = surely_in(&begun["state"], &bus.state(stream).await?);
     Ok(Saved {
         name: stream.to_owned(),
         file: file_name,
         bytes: sum.bytes(),
         sha256: sum.hex(),
-        messages: number("messages"),
+        messages,
         first_sequence: number("first_seq"),
         last_sequence: number("last_seq"),
         config: begun["config"].clone(),
         state: begun["state"].clone(),
     })
+}
+
+/// How many messages are in a snapshot for sure: those that were there when it
+/// began and when it had ended. Others may have been erased or aged out before
+/// the broker came to them.
+fn surely_in(began: &Value, ended: &Value) -> u64 {
+    let number = |state: &Value, field: &str| state[field].as_u64().unwrap_or_default();
+    let came = number(ended, "last_seq").saturating_sub(number(began, "last_seq"));
+    number(ended, "messages").saturating_sub(came).min(number(began, "messages"))
 }
 
 /// An end with a status is the broker's word that it did not send all.
@@ -162,5 +172,19 @@ fn ended_well(stream: &str, end: &Message) -> Result<()> {
             bail!("the broker ended the snapshot of {stream} early: {why} ({status})")
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_while_a_snapshot_is_made_need_not_be_in_it() {
+        let state = |messages, last| json!({"messages": messages, "last_seq": last});
+        assert_eq!(surely_in(&state(100, 120), &state(100, 120)), 100);
+        assert_eq!(surely_in(&state(100, 120), &state(130, 150)), 100, "30 came");
+        assert_eq!(surely_in(&state(100, 120), &state(123, 150)), 93, "30 came and 7 went");
+        assert_eq!(surely_in(&state(100, 120), &state(0, 150)), 0);
     }
 }
