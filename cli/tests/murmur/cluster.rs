@@ -1,7 +1,7 @@
 //! Backups of a mesh whose streams have copies on three servers.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -63,14 +63,17 @@ impl Three {
         let stream = self.js.get_stream("EVENTS").await.unwrap();
         let durable = stream.get_or_create_consumer(durable, config).await.unwrap();
         let mut sequences = Vec::new();
+        let until = Instant::now() + Duration::from_secs(60);
         while sequences.len() < number {
+            assert!(Instant::now() < until, "only {sequences:?} came, not {number}");
             let mut messages =
                 durable.fetch().max_messages(number - sequences.len()).messages().await.unwrap();
-            while let Some(message) = messages.next().await {
-                let message = message.unwrap();
+            // None answers while the durable has no leader: then once more.
+            while let Some(Ok(message)) = messages.next().await {
                 message.double_ack().await.unwrap();
                 sequences.push(message.info().unwrap().stream_sequence);
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         sequences
     }
