@@ -103,6 +103,8 @@ check 'an acknowledged event is on disk by default' has 'sync_interval: "always"
 check 'one server and a cluster never share a folder' lacks '/data/alone' --set nats.replicas=3
 check 'NATS keeps its volumes when it is uninstalled' has 'persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}'
 check 'one server whose disk was full is restarted' nats_is_asked livenessProbe /healthz
+check 'one server gets that far while its disk is still full' nats_is_asked startupProbe '/healthz?js-enabled-only=true'
+check 'a server of a cluster has started once it has caught up' nats_is_asked startupProbe /healthz --set nats.replicas=3
 check 'a server of a cluster is not restarted while it catches up' \
   nats_is_asked livenessProbe '/healthz?js-enabled-only=true' --set nats.replicas=3
 check 'with an external NATS nothing of ours is NATS' lacks StatefulSet "${external[@]}"

@@ -19,6 +19,9 @@ use crate::{PATIENCE, SOON, sidecar};
 /// As in the chart. Left out, the first would follow what is free on the disk.
 const JETSTREAM: &str = "max_file_store: 10GB\n  sync_interval: always";
 
+const STARTUP: &str = "startupProbe:";
+const LIVENESS: &str = "livenessProbe:";
+
 /// A small file system of its own for the store of a server.
 struct Disk(PathBuf);
 
@@ -60,11 +63,11 @@ impl Drop for Disk {
     }
 }
 
-/// Where the chart's liveness probe asks NATS, as rendered with these values.
-fn liveness_probe(values: &str) -> String {
+/// Where a probe of the chart asks NATS, as rendered with these values.
+fn path_of(probe: &str, values: &str) -> String {
     let charts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/golden"));
     let rendered = std::fs::read_to_string(charts.join(values).with_extension("yaml")).unwrap();
-    let mut probes = rendered.split("livenessProbe:").filter_map(|after| after.lines().nth(1));
+    let mut probes = rendered.split(probe).skip(1).filter_map(|after| after.lines().nth(1));
     let of_nats = probes.find(|line| line.contains("port: monitor")).unwrap();
     of_nats.split('"').nth(1).unwrap().to_owned()
 }
@@ -75,11 +78,11 @@ async fn told(monitor: u16, path: &str) -> (StatusCode, String) {
     (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
 }
 
-/// Waits until a server has all that it should, as the chart's startup probe does.
+/// Waits until a server of a cluster has all that it should, as the chart's startup probe does.
 async fn until_whole(monitor: u16) {
-    let began = Instant::now();
+    let (probe, began) = (path_of(STARTUP, "three"), Instant::now());
     loop {
-        let (status, said) = told(monitor, "/healthz").await;
+        let (status, said) = told(monitor, &probe).await;
         if status == StatusCode::OK {
             return;
         }
@@ -116,7 +119,7 @@ async fn a_full_disk_is_answered_for_honestly_loses_nothing_and_the_probe_has_th
     bed.furnish().await.unwrap();
     let sidecar = bed.sidecar(sidecar(), "tested-0", free_port().unwrap()).await.unwrap();
     let (port, data) = (sidecar.port, Fate::Taken.data(&"x".repeat(64 << 10)));
-    let (monitor, probe) = (bed.cluster.servers()[0].monitor(), liveness_probe("default"));
+    let (monitor, probe) = (bed.cluster.servers()[0].monitor(), path_of(LIVENESS, "default"));
     assert_eq!(told(monitor, &probe).await.0, StatusCode::OK);
 
     disk.fill();
@@ -133,6 +136,8 @@ async fn a_full_disk_is_answered_for_honestly_loses_nothing_and_the_probe_has_th
     stored.extend(more);
     assert!(matches!(refused, Answer::Unknown(504) | Answer::NotStored(507)), "{refused:?}");
     assert_eq!(told(monitor, &probe).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    // A client may be quicker than the startup probe, before which there is no liveness probe.
+    assert_eq!(told(monitor, &path_of(STARTUP, "default")).await.0, StatusCode::OK);
 
     // nats-server 2.15 writes to a store that has failed once only after it was started again.
     disk.make_room();
@@ -163,7 +168,7 @@ async fn a_server_of_a_cluster_whose_disk_is_full_tells_the_probe_and_the_others
     let monitor = cluster.servers()[0].monitor();
     until_whole(monitor).await;
     mesh::replicated_streams(&context, -1, 3).await.unwrap();
-    let probe = liveness_probe("three");
+    let probe = path_of(LIVENESS, "three");
     assert_eq!(told(monitor, &probe).await.0, StatusCode::OK);
 
     disk.fill();
