@@ -15,7 +15,10 @@ use crate::world::{World, connect, nobody, test, test_alone, wait};
 
 /// A connection with what is in a service's Secret.
 pub async fn as_service(world: &World, ns: &str, service: &str) -> anyhow::Result<async_nats::Client> {
-    let secret = world.api::<Secret>(ns).get(&format!("{service}-sidecar")).await?.data.unwrap_or_default();
+    let secrets = world.api::<Secret>(ns);
+    let name = format!("{service}-sidecar");
+    let secret = wait("its credentials are there", || async { Ok(secrets.get_opt(&name).await?) }).await?;
+    let secret = secret.data.unwrap_or_default();
     let text = |name: &str| String::from_utf8_lossy(&secret[name].0).into_owned();
     let inbox = MessageIdKey::from_hex(&text("message-id.key"))?.inbox_prefix();
     connect(world.nats_url(), text("user.jwt"), &text("user.nk"), &inbox).await

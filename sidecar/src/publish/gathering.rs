@@ -14,10 +14,6 @@ const FULL: usize = 256;
 const FULL_BYTES: usize = 2 << 20;
 /// The most batches that are open at once: the broker takes 50 for all services together.
 const OPEN: usize = 4;
-/// While this many come in a millisecond, newcomers wait until those ahead are answered, or until there are as
-/// many of them: what goes out at once costs the broker and the sidecar a fraction of what it costs one by one.
-const WAVE: usize = 12;
-const MILLISECOND: Duration = Duration::from_millis(1);
 /// So many go alone when it has been long since singles were measured.
 const SAMPLE: usize = 16;
 /// After the broker has refused a batch, none is sent for so long; doubled each time.
@@ -32,7 +28,6 @@ pub(super) struct Gathering<T> {
     gathers: bool,
     waiting: VecDeque<(T, usize)>,
     singles: usize,
-    arrivals: Arrivals,
     batches: usize,
     /// So many are likely to wait soon: those that were just answered come again...
     expected: usize,
@@ -53,27 +48,6 @@ pub(super) enum Next<T> {
     Together(Vec<T>),
 }
 
-/// How many come.
-#[derive(Debug, Default)]
-struct Arrivals {
-    /// In the millisecond that began then, and in the one before.
-    counts: (usize, usize),
-    began: Option<Instant>,
-}
-
-impl Arrivals {
-    /// One more: gives the number of a millisecond of late.
-    fn one(&mut self, now: Instant) -> usize {
-        let age = self.began.map_or(Duration::MAX, |began| now.saturating_duration_since(began));
-        if age >= MILLISECOND {
-            self.counts = (0, if age < MILLISECOND * 2 { self.counts.0 } else { 0 });
-            self.began = Some(now);
-        }
-        self.counts.0 += 1;
-        self.counts.0.max(self.counts.1)
-    }
-}
-
 impl<T> Default for Gathering<T> {
     fn default() -> Self {
         Self {
@@ -81,7 +55,6 @@ impl<T> Default for Gathering<T> {
             gathers: false,
             waiting: VecDeque::new(),
             singles: 0,
-            arrivals: Arrivals::default(),
             batches: 0,
             expected: 0,
             expected_until: None,
@@ -98,8 +71,7 @@ impl<T> Gathering<T> {
         if !self.gathers && !self.is_paused(now) && self.pace.batch_pays(all, now) {
             self.gathers = true;
         }
-        let rush = self.arrivals.one(now) >= WAVE;
-        if self.gathers || rush && self.singles > 0 || !self.waiting.is_empty() {
+        if self.gathers {
             return None;
         }
         Some(self.go_alone(1))
@@ -161,10 +133,7 @@ impl<T> Gathering<T> {
             return Next::Nobody;
         }
         if self.is_paused(now) {
-            self.gathers = false;
-        }
-        if !self.gathers {
-            return self.wave();
+            return self.all_alone();
         }
         let count = self.of_a_batch();
         let pays = self.pace.batch_pays(count, now);
@@ -181,8 +150,7 @@ impl<T> Gathering<T> {
             return Next::Nobody;
         }
         if !pays {
-            self.gathers = false;
-            return self.wave();
+            return self.all_alone();
         }
         if self.pace.singles_unknown(now) {
             return self.alone(SAMPLE);
@@ -194,12 +162,9 @@ impl<T> Gathering<T> {
         self.paused_until.is_some_and(|until| now < until)
     }
 
-    /// All who wait, each alone but at once, if it is time.
-    fn wave(&mut self) -> Next<T> {
-        if self.singles == 0 || self.waiting.len() >= WAVE {
-            return self.alone(self.waiting.len());
-        }
-        Next::Nobody
+    fn all_alone(&mut self) -> Next<T> {
+        self.gathers = false;
+        self.alone(self.waiting.len())
     }
 
     fn alone(&mut self, most: usize) -> Next<T> {
@@ -232,6 +197,8 @@ impl<T> Gathering<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
 
     /// A broker that syncs each message: a single costs 0.2 ms, a batch 3.
     fn synced(now: Instant) -> Gathering<usize> {
@@ -268,7 +235,7 @@ mod tests {
         let now = Instant::now();
         let mut gathering = synced(now);
         let alone = arrive(&mut gathering, 64, now);
-        assert_eq!(alone, WAVE - 1);
+        assert!((16..32).contains(&alone), "{alone}");
         assert_eq!(gathering.next(now), Next::Nobody);
         for in_flight in 1..=alone {
             gathering.single_ended(in_flight, None, now);
@@ -357,33 +324,6 @@ mod tests {
             gathering.single_ended(64, None, now);
         }
         assert_eq!(together(gathering.next(now + FIRST_PAUSE)), 100);
-    }
-
-    #[test]
-    fn in_a_rush_newcomers_wait_for_those_ahead_or_for_each_other() {
-        let now = Instant::now();
-        let mut gathering = Gathering::default();
-        assert_eq!(arrive(&mut gathering, WAVE, now), WAVE - 1);
-        assert_eq!(gathering.next(now), Next::Nobody);
-        arrive(&mut gathering, WAVE - 1, now);
-        assert!(matches!(gathering.next(now), Next::Alone(members, WAVE) if members.len() == WAVE));
-        arrive(&mut gathering, 1, now);
-        assert_eq!(gathering.next(now), Next::Nobody);
-        for _ in 1..2 * WAVE {
-            gathering.single_ended(1, None, now);
-        }
-        assert!(matches!(gathering.next(now), Next::Alone(members, 1) if members.len() == 1));
-        let later = now + 2 * MILLISECOND;
-        assert_eq!(arrive(&mut gathering, 1, later), 1, "the rush is over");
-    }
-
-    #[test]
-    fn some_thousand_events_a_second_are_no_rush() {
-        let now = Instant::now();
-        let mut gathering = Gathering::default();
-        for number in 0..100 {
-            assert_eq!(arrive(&mut gathering, 1, now + number * Duration::from_micros(200)), 1);
-        }
     }
 
     #[test]
