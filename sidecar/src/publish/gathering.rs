@@ -313,17 +313,9 @@ mod tests {
         together(gathering.next(now));
         arrive(&mut gathering, 10, now);
         assert_eq!(gathering.batch_failed(64, true, now), 1);
-        for _ in 0..64 {
-            gathering.single_ended(64, None, now);
-        }
-        assert!(matches!(gathering.next(now), Next::Alone(members, 1) if members.len() == 10));
-        arrive(&mut gathering, 100, now);
-        assert!(matches!(gathering.next(now), Next::Alone(..)));
-        arrive(&mut gathering, 100, now + FIRST_PAUSE);
-        for _ in 0..110 {
-            gathering.single_ended(64, None, now);
-        }
-        assert_eq!(together(gathering.next(now + FIRST_PAUSE)), 100);
+        assert!(matches!(gathering.next(now), Next::Alone(members, 65) if members.len() == 10));
+        assert_eq!(arrive(&mut gathering, 100, now), 100);
+        assert!(arrive(&mut gathering, 100, now + LONGEST_PAUSE) < 100);
     }
 
     #[test]
