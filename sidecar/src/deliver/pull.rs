@@ -328,6 +328,11 @@ impl Pull {
             return Receipt::Fine;
         }
         let before = self.handed_out;
+        if !self.wanted {
+            // It was on its way when the pin was given up: that stays so, or it would be held for ever.
+            self.handed_out = before.max(handed_out);
+            return Receipt::Fine;
+        }
         if pin == self.pin.as_deref() {
             self.handed_out = before.max(handed_out);
             return if handed_out > before + 1 { Receipt::Gap } else { Receipt::Fine };

@@ -193,3 +193,15 @@ fn the_end_of_an_earlier_pull_does_not_end_the_current_one() {
     pull.status(first.number, code(408), &message(""), now);
     assert!(pull.ask(now, WINDOW).is_none());
 }
+
+#[test]
+fn what_comes_after_the_pin_was_given_up_does_not_bring_it_back() {
+    let (mut pull, _) = pull(Shard::Number(0));
+    pull.event(Some(&pinned("a")), 7);
+    pull.barrier = Barrier::open();
+    pull.wanted = false;
+    assert!(pull.let_go());
+    assert_eq!(pull.event(Some(&pinned("a")), 8), Receipt::Fine);
+    assert!(!pull.has_pin(), "else it is never given back");
+    assert!(pull.vouches);
+}
