@@ -7,7 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Auth, AuthError};
@@ -49,6 +49,8 @@ pub struct Credentials {
     /// `user.nk` are both absent); what the bus' URL says is used.
     files: Option<Files>,
     received: Mutex<Option<Jwt>>,
+    /// The JWT that the broker was last shown.
+    shown: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -91,13 +93,13 @@ impl Credentials {
     /// Opens the folder; the files are checked once, so that a mistake shows at the start.
     pub(crate) fn open(folder: &Path) -> Result<Self, CredentialsError> {
         let files = Files { jwt: folder.join(JWT_FILE), seed: folder.join(SEED_FILE) };
-        let received = Mutex::new(None);
+        let (received, shown) = (Mutex::default(), Mutex::default());
         if !files.jwt.exists() && !files.seed.exists() {
-            return Ok(Self { files: None, received });
+            return Ok(Self { files: None, received, shown });
         }
         files.read_jwt()?;
         files.read_seed()?;
-        Ok(Self { files: Some(files), received })
+        Ok(Self { files: Some(files), received, shown })
     }
 
     /// Whether the sidecar has a user of its own.
@@ -105,18 +107,22 @@ impl Credentials {
         self.files.is_some()
     }
 
-    /// Takes a JWT that came over the bus. `true`: it is newer than all before,
-    /// so connecting again brings new permissions.
+    /// Takes a JWT that came over the bus. `true`: connecting again brings new permissions, by this one or by
+    /// one in the file, which may have come there since the connection was made.
     pub(crate) fn receive(&self, text: &str) -> bool {
         let (Some(files), Some(jwt)) = (&self.files, Jwt::parse(text)) else { return false };
         let from_file = files.read_jwt().ok();
-        let mut received = self.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let newest = newer(received.clone(), from_file);
-        if newest.is_some_and(|newest| newest.issued > jwt.issued || newest.text == jwt.text) {
-            return false;
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = newer(received.clone(), from_file.clone());
+        let is_newest = newest.is_none_or(|newest| newest.issued <= jwt.issued && newest.text != jwt.text);
+        if is_newest {
+            *received = Some(jwt);
         }
-        *received = Some(jwt);
-        true
+        let newest = newer(received.clone(), from_file);
+        match &*self.shown.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(shown) => newest.is_some_and(|newest| newest.text != *shown),
+            None => is_newest,
+        }
     }
 
     /// The answer to the broker's challenge.
@@ -124,7 +130,7 @@ impl Credentials {
         let mut auth = Auth::new();
         let Some(files) = &self.files else { return Ok(auth) };
         let from_file = files.read_jwt();
-        let received = self.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let newest = match from_file {
             Ok(jwt) => newer(received, Some(jwt)),
             Err(error) if received.is_none() => return Err(AuthError::new(error)),
@@ -137,6 +143,7 @@ impl Credentials {
         };
         let seed = files.read_seed().map_err(AuthError::new)?;
         auth.signature = Some(seed.sign(nonce).map_err(AuthError::new)?);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(jwt.text.clone());
         auth.jwt = Some(jwt.text);
         Ok(auth)
     }
@@ -202,6 +209,19 @@ mod tests {
         assert_eq!(credentials.sign(b"n").await.unwrap().jwt, Some(jwt(20, 0)));
         std::fs::write(folder.path().join(JWT_FILE), jwt(30, 0)).unwrap();
         assert_eq!(credentials.sign(b"n").await.unwrap().jwt, Some(jwt(30, 0)));
+    }
+
+    #[tokio::test]
+    async fn a_jwt_that_came_into_the_file_after_the_connection_is_a_reason_to_connect_again() {
+        let folder = folder(&jwt(10, 0));
+        let credentials = Credentials::open(folder.path()).unwrap();
+        credentials.sign(b"n").await.unwrap();
+        std::fs::write(folder.path().join(JWT_FILE), jwt(20, 0)).unwrap();
+        assert!(credentials.receive(&jwt(20, 0)), "the broker was shown the one before");
+        assert!(credentials.receive(&jwt(20, 0)), "and still is");
+        credentials.sign(b"n").await.unwrap();
+        assert!(!credentials.receive(&jwt(20, 0)));
+        assert!(!credentials.receive(&jwt(10, 0)));
     }
 
     #[tokio::test(start_paused = true)]
