@@ -8,7 +8,7 @@
 //! operator tells a sidecar ([`config`]) and hears from it ([`report`]), and what
 //! people and their tools may do
 //! ([`people`], [`api`], [`redrive`], [`erased`], [`restoring`]).
-//! No other crate formats a subject, a stream or a durable name.
+//! No other crate formats a subject of Murmur's own, a stream or a durable name.
 //!
 //! Pure: it knows neither Kubernetes nor an async runtime nor a NATS client.
 

@@ -188,6 +188,11 @@ pub fn info_request(durable: &DurableName) -> String {
     format!("$JS.API.CONSUMER.INFO.{}.{durable}", stream::EVENTS)
 }
 
+/// The request for a durable's next events.
+pub fn next_request(durable: &DurableName) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{}.{durable}", stream::EVENTS)
+}
+
 /// The request by which the holder of a pinned durable gives its pin up
 /// (nats-server 2.11 and later).
 pub fn unpin_request(durable: &DurableName) -> String {

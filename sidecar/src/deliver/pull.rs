@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 use murmur_mesh::durable::{DurableName, PIN_GROUP, PULL_EXPIRES, Shard};
-use murmur_mesh::stream;
+use murmur_mesh::subject;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -30,7 +30,6 @@ const PIN_ID: &str = "Nats-Pin-Id";
 #[derive(Debug)]
 pub(super) struct Pull {
     pub(super) durable: DurableName,
-    /// Its name as text, as acknowledgements' subjects carry it.
     pub(super) shard: Shard,
     /// Whether its events have an order at all.
     is_ordered: bool,
@@ -274,7 +273,7 @@ impl Pull {
             empty: !fill,
             starved: false,
         });
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", stream::EVENTS, self.durable);
+        let subject = subject::next_request(&self.durable);
         Some(Ask { subject, number: self.number, payload: Bytes::from(payload) })
     }
 

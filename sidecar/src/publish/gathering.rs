@@ -67,8 +67,7 @@ impl<T> Default for Gathering<T> {
 impl<T> Gathering<T> {
     /// Lets a newcomer go alone, if that is best: gives the number of singles then in flight.
     pub(super) fn enter(&mut self, now: Instant) -> Option<usize> {
-        let all = self.singles + self.waiting.len() + 1;
-        if !self.gathers && !self.is_paused(now) && self.pace.batch_pays(all, now) {
+        if !self.gathers && !self.is_paused(now) && self.pace.batch_pays(self.singles + 1, now) {
             self.gathers = true;
         }
         if self.gathers {

@@ -60,8 +60,9 @@ impl Publisher {
         payload: &Bytes,
     ) -> Result<Stored, PublishError> {
         let subject = subject.into();
-        let (mut sent, lost) = (false, &mut perhaps_stored);
-        match timeout_at(deadline, self.until_stored(subject, headers, payload, &mut sent, lost)).await {
+        let mut sent = false;
+        let storing = self.until_stored(subject, headers, payload, &mut sent, &mut perhaps_stored);
+        match timeout_at(deadline, storing).await {
             // What the last attempt was told says nothing of those before.
             Ok(Err(error)) if perhaps_stored && error.leaves_open_what_was_before() => {
                 Err(PublishError::Lost)
@@ -79,11 +80,11 @@ impl Publisher {
         headers: impl Fn() -> HeaderMap,
         payload: &Bytes,
         sent: &mut bool,
-        lost: &mut bool,
+        perhaps_stored: &mut bool,
     ) -> Result<Stored, PublishError> {
         loop {
             if !self.bus.link().connected {
-                self.wait_for_connection(*sent || *lost).await?;
+                self.wait_for_connection(*sent || *perhaps_stored).await?;
             }
             let mut ticket = self.bus.replies().wait();
             let asked = self.bus.ask(subject.clone(), ticket.subject(), headers(), payload.clone());
@@ -98,7 +99,7 @@ impl Publisher {
                 }
             }
             let Some(message) = ticket.answer().await else {
-                *lost = true;
+                *perhaps_stored = true;
                 continue;
             };
             drop(ticket);
