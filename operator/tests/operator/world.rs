@@ -1,13 +1,13 @@
-//! An API server, a nats-server and an operator, shared by the tests of this
-//! process one after another, each with namespaces of its own.
+//! An API server, a nats-server and an operator, shared by tests, each with
+//! namespaces of its own.
 
 mod bus;
 mod objects;
 mod operator;
 mod rights;
 
-use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -39,38 +39,55 @@ pub struct World {
     leases: AtomicU32,
     kubeconfig: tempfile::NamedTempFile,
     jwt: tempfile::TempDir,
+    /// Where its operators log.
+    log: tempfile::NamedTempFile,
 }
 
-/// Who disturbs whom.
-static OTHERS: RwLock<()> = RwLock::new(());
+/// A runtime, and the world that lives in it, for as long as a test needs it.
+type Shared = Arc<(tokio::runtime::Runtime, Arc<World>)>;
+
+/// Where tests find their world.
+struct Place {
+    world: Mutex<Weak<(tokio::runtime::Runtime, Arc<World>)>>,
+    turn: Mutex<()>,
+}
+
+/// The world of tests that disturb nobody.
+static TOGETHER: Place = Place::new();
+/// Those of tests that kill something, one after another in each: they wait most of the time.
+static ALONE: [Place; 2] = [Place::new(), Place::new()];
 
 /// Runs a test in the shared world, beside others.
 pub fn test<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(Arc<World>) -> F) {
-    let world = shared();
-    let _beside = OTHERS.read().unwrap_or_else(PoisonError::into_inner);
-    run(name, &world, body);
+    run(name, &TOGETHER.world(), body);
 }
 
-/// Runs a test that kills something in the shared world, alone.
+/// Runs a test that kills something in its world, alone.
 pub fn test_alone<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(Arc<World>) -> F) {
-    let world = shared();
-    let _alone = OTHERS.write().unwrap_or_else(PoisonError::into_inner);
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let place = &ALONE[NEXT.fetch_add(1, Ordering::Relaxed) % ALONE.len()];
+    let world = place.world();
+    let _turn = place.turn.lock().unwrap_or_else(PoisonError::into_inner);
     run(name, &world, body);
 }
 
-type Shared = Arc<(tokio::runtime::Runtime, Arc<World>)>;
+impl Place {
+    const fn new() -> Self {
+        Self { world: Mutex::new(Weak::new()), turn: Mutex::new(()) }
+    }
 
-fn shared() -> Shared {
-    static SHARED: Mutex<Weak<(tokio::runtime::Runtime, Arc<World>)>> = Mutex::new(Weak::new());
-    let mut weak = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    weak.upgrade().unwrap_or_else(|| {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let world = runtime.block_on(World::start()).unwrap();
-        let shared = Arc::new((runtime, Arc::new(world)));
-        *weak = Arc::downgrade(&shared);
-        shared
-    })
+    /// Its world: it ends with the last test that holds it.
+    fn world(&self) -> Shared {
+        let mut weak = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        weak.upgrade().unwrap_or_else(|| {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let world = runtime.block_on(World::start()).unwrap();
+            let shared = Arc::new((runtime, Arc::new(world)));
+            *weak = Arc::downgrade(&shared);
+            shared
+        })
+    }
 }
 
 fn run<F: Future<Output = anyhow::Result<()>>>(
@@ -85,7 +102,7 @@ fn run<F: Future<Output = anyhow::Result<()>>>(
     });
     eprintln!("{name}: {:.1} s", began.elapsed().as_secs_f64());
     if let Err(error) = outcome {
-        let log = std::fs::read_to_string(operator::log_file()).unwrap_or_default();
+        let log = std::fs::read_to_string(shared.1.log.path()).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(12).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
         panic!("{error:#}\n\nthe operator's last lines:\n{}", tail.join("\n"));
@@ -131,6 +148,7 @@ impl World {
             leases: AtomicU32::new(0),
             kubeconfig,
             jwt,
+            log: tempfile::NamedTempFile::new()?,
         })
     }
 }

@@ -146,8 +146,7 @@ async fn sigterm_lets_a_publish_in_flight_end() {
     process.until_connected().await;
     // Nobody answers, so the publish waits until its time is up.
     world.js.delete_stream("EVENTS").await.unwrap();
-    let _silent = world.js.client().subscribe("events.>").await.unwrap();
-    world.js.client().flush().await.unwrap();
+    let _silent = world.listen_without_an_answer().await;
     let local = process.local();
     let publish = tokio::spawn(async move { post(local, "/v1/events/T", &[], "").await });
     tokio::time::sleep(Duration::from_millis(300)).await;

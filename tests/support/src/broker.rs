@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -159,12 +161,14 @@ impl Broker {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that this process has given to nobody else of late.
 ///
 /// # Errors
 /// When the machine has none.
 pub fn free_port() -> Result<u16> {
+    static NEXT: LazyLock<AtomicUsize> =
+        LazyLock::new(|| AtomicUsize::new(rand::rng().random_range(0..PORTS.len())));
+    let next = || PORTS.start + (NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len()) as u16;
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut tries = std::iter::repeat_with(|| rand::rng().random_range(PORTS)).take(1000);
-    tries.find(free).context("no port is free")
+    std::iter::repeat_with(next).take(1000).find(free).context("no port is free")
 }

@@ -1,6 +1,5 @@
 //! Operators under test: the shared one, and others beside it.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
@@ -16,11 +15,6 @@ use super::{PATIENCE, SIDECAR_IMAGE, SYSTEM, World};
 pub struct Operator {
     child: Child,
     port: u16,
-}
-
-/// Where all operators of this process log.
-pub(super) fn log_file() -> std::path::PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("operator-{}.log", std::process::id()))
 }
 
 impl World {
@@ -51,7 +45,7 @@ impl World {
         more: &[&str],
     ) -> anyhow::Result<Operator> {
         let port = free_port()?;
-        let log = std::fs::File::options().create(true).append(true).open(log_file())?;
+        let log = std::fs::File::options().append(true).open(self.log.path())?;
         let child = Command::new(env!("CARGO_BIN_EXE_murmur-operator"))
             .env("KUBECONFIG", self.kubeconfig.path())
             .args(flags(&self.nats_url))

@@ -371,6 +371,14 @@ impl World {
         self.js.publish_with_headers(subject, headers, data).await.unwrap()
     }
 
+    /// Someone who takes whatever is published where no stream does, and never answers.
+    pub async fn listen_without_an_answer(&self) -> async_nats::Subscriber {
+        let silent = self.js.client().subscribe("events.>").await.unwrap();
+        // The broker answers in order: once it has, it knows of the subscription.
+        self.js.query_account().await.unwrap();
+        silent
+    }
+
     /// A message of a stream.
     pub(crate) async fn message(&self, stream: &str, sequence: u64) -> jetstream::message::StreamMessage {
         self.js.get_stream(stream).await.unwrap().get_raw_message(sequence).await.unwrap()
