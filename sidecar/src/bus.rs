@@ -5,6 +5,7 @@ pub(crate) mod configuration;
 pub(crate) mod connection;
 pub mod credentials;
 pub(crate) mod delivered;
+pub(crate) mod headers;
 pub(crate) mod replies;
 
 pub(crate) use connection::Bus;

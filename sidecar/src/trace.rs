@@ -3,7 +3,7 @@
 //!
 //! Without an exporter a trace that comes in goes on as it is: a span of ours
 //! that nobody can look up would only be a hole in it. Where none comes in, one
-//! begins here.
+//! begins here; that of an event, without an exporter, with its deliveries.
 
 mod context;
 mod export;
@@ -132,6 +132,17 @@ impl Tracer {
             Box::new(Recording { finished: Some(finished), out: out.clone(), dropped: self.dropped.clone() })
         });
         Span { context, is_root, recording }
+    }
+
+    /// Puts a span into the head of which an event's trace is kept, unless nobody has seen that trace:
+    /// then whoever delivers the event [begins one](Context::of_event).
+    pub(crate) fn keep(&self, span: &Span, parent: Option<Context>, headers: &mut HeaderMap) {
+        if parent.is_some() || self.exports() {
+            span.inject(headers);
+        } else {
+            headers.remove(PARENT);
+            headers.remove(STATE);
+        }
     }
 }
 

@@ -43,8 +43,15 @@ pub(super) fn write(body: &mut Vec<u8>, message: &Message, sequence: u64, attemp
         traced |= name == PARENT;
         field(body, name, &value);
     }
-    for (name, value) in request::trace(message).filter(|_| !traced) {
-        field(body, name, value);
+    if !traced {
+        for (name, value) in request::trace(message) {
+            traced |= name == PARENT;
+            field(body, name, value);
+        }
+    }
+    if !traced && let Some(begins) = request::begin(message).as_ref().and_then(|begins| begins.to_str().ok())
+    {
+        field(body, PARENT, begins);
     }
     let data = &message.payload;
     if !data.is_empty() {

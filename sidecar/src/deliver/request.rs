@@ -11,7 +11,7 @@ use murmur_mesh::wire::{self, FORMAT, FORMAT_HEADER};
 
 use super::client::Request;
 use crate::publish::TRACE_HEADERS;
-use crate::trace::PARENT;
+use crate::trace::{Context, PARENT};
 
 /// What a head has beside the event's own headers, about.
 const ROOM: usize = 256;
@@ -110,6 +110,13 @@ pub(super) fn trace(message: &Message) -> impl Iterator<Item = (&'static str, &s
     TRACE_HEADERS.into_iter().filter_map(move |name| Some((name, headers?.get(name)?.as_str())))
 }
 
+/// The trace of an event that was published in none.
+pub(super) fn begin(message: &Message) -> Option<http::HeaderValue> {
+    let headers = message.headers.as_ref()?;
+    let text = |name| headers.get(name).map(HeaderValue::as_str);
+    Some(Context::of_event(text("ce-source")?, text("ce-id")?).header())
+}
+
 /// The request line of every delivery, and the headers that are the same in all.
 pub(super) fn fixed(path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut head = format!("POST {path} HTTP/1.1\r\n").into_bytes();
@@ -130,9 +137,19 @@ pub(super) fn build(
 ) -> Request {
     let mut head = Vec::with_capacity(target.head.len() + message.length + ROOM);
     head.extend_from_slice(&target.head);
+    let mut kept = None;
     for (name, value) in message.headers.iter().flat_map(own_headers) {
-        let own = trace.filter(|_| name == PARENT);
-        line(&mut head, name, own.unwrap_or(value));
+        if name == PARENT {
+            kept = Some(value);
+        } else {
+            line(&mut head, name, value);
+        }
+    }
+    match trace.or(kept) {
+        Some(trace) => line(&mut head, PARENT, trace),
+        None => {
+            line(&mut head, PARENT, begin(message).as_ref().and_then(|it| it.to_str().ok()).unwrap_or(""))
+        }
     }
     let mut number = itoa::Buffer::new();
     line(&mut head, "murmur-sequence", number.format(sequence));

@@ -113,7 +113,7 @@ impl Local {
         let mut span = self.tracer.start(parent, Kind::Producer, name);
         span.note("messaging.system", "murmur");
         span.note("messaging.message.id", event.id());
-        span.inject(headers);
+        self.tracer.keep(&span, parent, headers);
         span
     }
 

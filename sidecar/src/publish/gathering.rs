@@ -24,8 +24,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 #[derive(Debug)]
 pub(super) struct Gathering<T> {
     pace: Pace,
-    /// Newcomers wait for each other instead of going alone.
-    gathers: bool,
+    /// Since then newcomers wait for each other instead of going alone.
+    gathers_since: Option<Instant>,
+    /// When the last batch ended.
+    last_batch: Option<Instant>,
     waiting: VecDeque<(T, usize)>,
     singles: usize,
     batches: usize,
@@ -52,7 +54,8 @@ impl<T> Default for Gathering<T> {
     fn default() -> Self {
         Self {
             pace: Pace::default(),
-            gathers: false,
+            gathers_since: None,
+            last_batch: None,
             waiting: VecDeque::new(),
             singles: 0,
             batches: 0,
@@ -67,10 +70,10 @@ impl<T> Default for Gathering<T> {
 impl<T> Gathering<T> {
     /// Lets a newcomer go alone, if that is best: gives the number of singles then in flight.
     pub(super) fn enter(&mut self, now: Instant) -> Option<usize> {
-        if !self.gathers && !self.is_paused(now) && self.pace.batch_pays(self.singles + 1, now) {
-            self.gathers = true;
+        if !self.gathers() && !self.is_paused(now) && self.pace.batch_pays(self.singles + 1, now) {
+            self.gathers_since = Some(now);
         }
-        if self.gathers {
+        if self.gathers() {
             return None;
         }
         Some(self.go_alone(1))
@@ -97,10 +100,14 @@ impl<T> Gathering<T> {
     }
 
     /// A batch of so many was stored.
-    pub(super) fn batch_stored(&mut self, members: usize, took: Duration, now: Instant) {
-        if self.batches == 1 {
-            self.pace.batch(took, now);
+    pub(super) fn batch_stored(&mut self, members: usize, now: Instant) {
+        // Those that go together wait for each other first, while singles are under way: that counts too.
+        if self.batches == 1
+            && let Some(since) = self.gathers_since.max(self.last_batch)
+        {
+            self.pace.batch(now - since, now);
         }
+        self.last_batch = Some(now);
         self.batch_ended();
         self.pause = FIRST_PAUSE;
         self.expected = members + self.waiting.len();
@@ -123,7 +130,7 @@ impl<T> Gathering<T> {
 
     /// Until when the rest of those who were just answered is awaited.
     pub(super) fn expected_until(&self) -> Option<Instant> {
-        self.expected_until.filter(|_| self.gathers)
+        self.expected_until.filter(|_| self.gathers())
     }
 
     /// Who goes now; to be asked whenever something came or ended, until nobody does.
@@ -157,12 +164,16 @@ impl<T> Gathering<T> {
         self.together(count)
     }
 
+    fn gathers(&self) -> bool {
+        self.gathers_since.is_some()
+    }
+
     fn is_paused(&self, now: Instant) -> bool {
         self.paused_until.is_some_and(|until| now < until)
     }
 
     fn all_alone(&mut self) -> Next<T> {
-        self.gathers = false;
+        self.gathers_since = None;
         self.alone(self.waiting.len())
     }
 
@@ -246,25 +257,51 @@ mod tests {
     fn those_who_were_just_answered_are_awaited_a_little() {
         let now = Instant::now();
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         arrive(&mut gathering, 64, now);
         assert_eq!(together(gathering.next(now)), 64);
-        gathering.batch_stored(64, 4 * MILLISECOND, now);
+        gathering.batch_stored(64, now);
         arrive(&mut gathering, 63, now);
         assert_eq!(gathering.next(now), Next::Nobody);
         arrive(&mut gathering, 1, now);
         assert_eq!(together(gathering.next(now)), 64);
-        gathering.batch_stored(64, 4 * MILLISECOND, now);
+        gathering.batch_stored(64, now);
         arrive(&mut gathering, 40, now);
         assert_eq!(gathering.next(now), Next::Nobody);
         assert_eq!(together(gathering.next(now + 6 * MILLISECOND)), 40);
     }
 
     #[test]
+    fn what_a_batch_costs_includes_the_wait_for_those_that_go_with_it() {
+        let now = Instant::now();
+        // Alone an event costs 60 µs; a batch takes 3 ms once it has gone, but the next comes together
+        // only 3 ms after its answer.
+        let mut gathering = Gathering::default();
+        for _ in 0..SAMPLE {
+            gathering.pace.single(Duration::from_micros(60) * 64, 64, now);
+        }
+        gathering.gathers_since = Some(now);
+        let mut end = now;
+        for _ in 0..8 {
+            arrive(&mut gathering, 64, end + 3 * MILLISECOND);
+            let Next::Together(members) = gathering.next(end + 3 * MILLISECOND) else { break };
+            end += 6 * MILLISECOND;
+            gathering.batch_stored(members.len(), end);
+        }
+        assert!(!gathering.pace.batch_pays(64, end));
+        let mut quick = Gathering::<usize>::default();
+        for _ in 0..SAMPLE {
+            quick.pace.single(Duration::from_micros(60) * 64, 64, now);
+        }
+        quick.pace.batch(3 * MILLISECOND, now);
+        assert!(quick.pace.batch_pays(64, now), "had it been taken for as quick as it looks");
+    }
+
+    #[test]
     fn the_last_of_a_rush_goes_alone() {
         let now = Instant::now();
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         arrive(&mut gathering, 1, now);
         assert_eq!(gathering.next(now), Next::Alone(vec![0], 1));
         assert_eq!(gathering.enter(now), Some(2), "and who comes then does not wait");
@@ -274,7 +311,7 @@ mod tests {
     fn only_full_batches_go_beside_another_and_only_so_many() {
         let now = Instant::now();
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         arrive(&mut gathering, 64, now);
         together(gathering.next(now));
         arrive(&mut gathering, 255, now);
@@ -290,13 +327,13 @@ mod tests {
     fn a_batch_is_bounded_in_bytes_and_so_large_events_go_alone() {
         let now = Instant::now();
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         for number in 0..64 {
             gathering.wait(number, FULL_BYTES / 40);
         }
         assert_eq!(together(gathering.next(now)), 40);
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         for number in 0..64 {
             gathering.wait(number, FULL_BYTES / 4);
         }
@@ -307,7 +344,7 @@ mod tests {
     fn after_a_refusal_all_go_alone_for_a_while() {
         let now = Instant::now();
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         arrive(&mut gathering, 64, now);
         together(gathering.next(now));
         arrive(&mut gathering, 10, now);
@@ -321,7 +358,7 @@ mod tests {
     fn singles_are_measured_now_and_then() {
         let now = Instant::now();
         let mut gathering = synced(now);
-        gathering.gathers = true;
+        gathering.gathers_since = Some(now);
         arrive(&mut gathering, 64, now);
         let later = now + Duration::from_secs(2);
         assert!(matches!(gathering.next(later), Next::Alone(members, 1) if members.len() == SAMPLE));

@@ -135,7 +135,7 @@ impl GroupCommit {
         match result.map(|committed| committed.members(members.len())) {
             Ok(Some(places)) => {
                 self.count(Grouped::Stored);
-                self.lock().batch_stored(members.len(), now - began, now);
+                self.lock().batch_stored(members.len(), now);
                 for (one, stored) in members.into_iter().zip(places) {
                     let _ = one.turn.send(Turn::Stored(stored));
                 }

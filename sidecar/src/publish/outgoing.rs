@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use http::HeaderValue;
 use murmur_mesh::event::Event;
@@ -11,6 +11,7 @@ use murmur_mesh::name::ServiceName;
 use murmur_mesh::wire::{self, MESSAGE_ID_HEADER};
 
 use super::Admitted;
+use crate::bus::headers::headers;
 
 /// W3C Trace Context, kept beside the event: <https://www.w3.org/TR/trace-context/>.
 pub(crate) const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
@@ -61,21 +62,10 @@ impl Outgoing {
 
     /// The headers of its message, made anew each time that it is sent.
     pub(crate) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static(MESSAGE_ID_HEADER), self.message_id.as_str());
-        for (name, value) in wire::headers(&self.event) {
-            match name {
-                // A name that is known beforehand is neither read nor copied.
-                Cow::Borrowed(name) => headers.insert(HeaderName::from_static(name), value.into_owned()),
-                Cow::Owned(name) => headers.insert(name, value.into_owned()),
-            }
-        }
-        for (name, value) in TRACE_HEADERS.into_iter().zip(&self.trace) {
-            if let Some(value) = value.as_ref().and_then(|value| value.to_str().ok()) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-        headers
+        let trace = TRACE_HEADERS.into_iter().zip(&self.trace).filter_map(|(name, value)| {
+            Some((Cow::Borrowed(name), Cow::Borrowed(value.as_ref()?.to_str().ok()?)))
+        });
+        headers((MESSAGE_ID_HEADER, &self.message_id), wire::headers(&self.event).chain(trace))
     }
 
     /// Its data.

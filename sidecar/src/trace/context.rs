@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::PARENT;
 
@@ -39,6 +40,14 @@ impl Context {
     pub(crate) fn root(samples: impl FnOnce(&[u8; 16]) -> bool) -> Self {
         let trace = rand::random();
         Self { trace, span: rand::random(), flags: if samples(&trace) { SAMPLED } else { 0 } }
+    }
+
+    /// The beginning of the trace of an event that was published in none: the same for all who receive it.
+    pub(crate) fn of_event(source: &str, id: &str) -> Self {
+        let trace = xxh3_128_with_seed(id.as_bytes(), xxh3_64(source.as_bytes()));
+        let span = (trace as u64) ^ (trace >> 64) as u64;
+        // No id is zero.
+        Self { trace: trace.max(1).to_be_bytes(), span: span.max(1).to_be_bytes(), flags: SAMPLED }
     }
 
     /// A span within this one.
@@ -96,6 +105,16 @@ mod tests {
         assert!(Context::parse(later).unwrap().is_sampled());
         let root = Context::root(|_| true);
         assert_eq!(Context::parse(root.header().to_str().unwrap()), Some(root));
+    }
+
+    #[test]
+    fn an_event_has_one_trace_whoever_receives_it_and_another_event_another() {
+        let context = Context::of_event("/users", "1");
+        assert_eq!(Context::parse(context.header().to_str().unwrap()), Some(context));
+        assert_eq!(Context::of_event("/users", "1"), context);
+        for other in [Context::of_event("/users", "2"), Context::of_event("/orders", "1")] {
+            assert!(other.trace != context.trace && other.span != context.span);
+        }
     }
 
     #[test]

@@ -103,9 +103,10 @@ impl Local {
     fn batch_span(&self, events: &[Event], headers: &mut HeaderMap) -> Span {
         let links = events.iter().filter_map(own_context).collect();
         let name = || trace::name_of_batch("publish", events.iter().map(|event| event.event_type().as_str()));
-        let mut span = self.tracer.start_batch(Context::extract(headers), links, Kind::Producer, name);
+        let parent = Context::extract(headers);
+        let mut span = self.tracer.start_batch(parent, links, Kind::Producer, name);
         span.batch(events.len());
-        span.inject(headers);
+        self.tracer.keep(&span, parent, headers);
         span
     }
 
