@@ -19,8 +19,8 @@ check: ## what needs no cluster: formatting, lints, drift, units, broker, API se
 	@tests/run.sh format lint drift services rust robust sdk charts
 
 .PHONY: soak
-soak: ## faults at random for hours, each run checked: RUNS=200, SEED=… to repeat one
-	@tests/robustness/soak.sh --runs $(or $(RUNS),200) --long-every 20 $(if $(SEED),--seed $(SEED))
+soak: ## faults at random for hours, each run checked: RUNS=200, AT_ONCE=2, SEED=… to repeat one
+	@tests/robustness/soak.sh --runs $(or $(RUNS),200) --at-once $(or $(AT_ONCE),1) --long-every 20 $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench
 bench: ## measure: tables, and target/bench/*.json

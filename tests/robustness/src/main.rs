@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::Parser;
 use murmur_robustness::run::{Outcome, run};
 use murmur_robustness::scenario::Scenario;
+use tokio::task::JoinSet;
 
 /// Publishers, services, sidecars and brokers that fail at random; what must
 /// hold through it is checked after each run.
@@ -21,6 +22,9 @@ struct Arguments {
     /// How many runs.
     #[arg(long, default_value_t = 1)]
     runs: u64,
+    /// How many of them at once, each with servers of its own.
+    #[arg(long, default_value_t = 1)]
+    at_once: usize,
     /// For how long a run's faults begin, in seconds.
     #[arg(long, default_value_t = 25)]
     seconds: u64,
@@ -55,19 +59,27 @@ async fn main() -> Result<ExitCode> {
         "{:<12} servers  faults  events  refusals  deliveries  repeats  dead  backlog s  broken",
         "seed"
     );
-    for number in 0..arguments.runs {
-        if arguments.minutes.is_some_and(|minutes| began.elapsed() > Duration::from_secs(minutes * 60)) {
-            println!("{number} of {} runs in the time there was", arguments.runs);
-            break;
+    let is_over =
+        || arguments.minutes.is_some_and(|minutes| began.elapsed() > Duration::from_secs(minutes * 60));
+    let mut numbers = 0..arguments.runs;
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < arguments.at_once.max(1) && !is_over() {
+            let Some(number) = numbers.next() else { break };
+            let scenario = draw(&arguments, seed.wrapping_add(number), number);
+            let sidecar = sidecar.clone();
+            under_way.spawn(async move { anyhow::Ok((run(&sidecar, &scenario).await?, scenario)) });
         }
-        let seed = seed.wrapping_add(number);
-        let scenario = draw(&arguments, seed, number);
-        let outcome = run(&sidecar, &scenario).await?;
+        let Some(ended) = under_way.join_next().await else { break };
+        let (outcome, scenario) = ended??;
         println!("{}", line(&scenario, &outcome));
         if !outcome.violations.is_empty() {
             failed += 1;
             report(&arguments.keep, &scenario, &outcome)?;
         }
+    }
+    if !numbers.is_empty() {
+        println!("{} of {} runs in the time there was", numbers.start, arguments.runs);
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
