@@ -167,12 +167,10 @@ impl Sidecar {
         Ok(i32::try_from(id)?)
     }
 
-    /// What it has printed, the last 4,000 characters.
+    /// What it has printed.
     pub fn log(&self) -> String {
         let read = |name| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        let text = read("stdout") + &read("stderr");
-        let skip = text.chars().count().saturating_sub(4000);
-        text.chars().skip(skip).collect()
+        read("stdout") + &read("stderr")
     }
 }
 
