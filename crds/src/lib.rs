@@ -5,6 +5,7 @@
 //! The doc comments are what `kubectl explain` shows. [`definitions`] gives the
 //! finished CustomResourceDefinitions, which `crdgen` writes to files.
 
+pub mod database;
 pub mod duration;
 mod embedded;
 pub mod files;

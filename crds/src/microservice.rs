@@ -13,6 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::database::{Database, DatabaseStatus};
 use crate::duration::GatewayDuration;
 use crate::embedded;
 use crate::quantity::StorageQuantity;
@@ -297,23 +298,6 @@ pub enum WhenDeleted {
     Delete,
 }
 
-/// A database of the service's own.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-pub struct Database {
-    /// The kind of database: SQLite, a file at /data/service.db that DATABASE_PATH names. It
-    /// cannot change.
-    pub engine: Engine,
-    /// Where its data is kept.
-    pub storage: Storage,
-}
-
-/// The kinds of databases.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// A file, opened by the service itself.
-    SQLite,
-}
-
 /// A type of event that the service may publish.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
@@ -433,28 +417,4 @@ pub struct MicroserviceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
-}
-
-/// What the operator has observed of a database.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct DatabaseStatus {
-    /// Where it stands: Pending (its volume is not there yet), Bound (its volume is there) or Lost
-    /// (its volume has gone).
-    pub phase: DatabasePhase,
-    /// The PersistentVolumeClaim that holds its data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub claim_name: Option<String>,
-}
-
-/// Where a database stands.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DatabasePhase {
-    /// Its volume is not there yet.
-    Pending,
-    /// Its volume is there.
-    Bound,
-    /// Its volume has gone.
-    Lost,
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use murmur_crds::MicroserviceStatus;
-use murmur_crds::microservice::{DatabasePhase, DatabaseStatus};
+use murmur_crds::database::{DatabasePhase, DatabaseStatus};
 
 use super::conditions::{BUS_READY, DATABASE_READY, Finding, PROGRESSING, Problem, READY, State, merge};
 use crate::labels;
