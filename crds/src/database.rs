@@ -1,18 +1,59 @@
 //! A service's database: what a user writes about it, and what is observed of it.
 
+// The derive of the rules copies each struct into a function, where `pub` reaches nobody.
+#![allow(unreachable_pub)]
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::microservice::Storage;
+use crate::embedded;
+use crate::microservice::{Resources, Storage};
 
 /// A database of the service's own.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.storage)")
+        .message("this engine keeps its data on a volume: set storage")
+        .field_path(".storage"),
+    validation = Rule::new("self.engine == 'Postgres' || !has(self.postgres)")
+        .message("postgres holds settings of the engine Postgres: leave it out with any other")
+        .field_path(".postgres"),
+    validation = Rule::new("self.engine == 'Postgres' || !(has(self.version) || has(self.image) || has(self.resources))")
+        .message("version, image and resources are a server's: leave them out with this engine"),
+    validation = Rule::new("!has(self.image) || has(self.version)")
+        .message("an image of your own needs version too, which says what it is a version of")
+        .field_path(".version")
+)]
 pub struct Database {
-    /// The kind of database: SQLite, a file at /data/service.db that DATABASE_PATH names. It
-    /// cannot change.
+    /// The kind of database. SQLite: a file at /data/service.db that DATABASE_PATH names. Postgres:
+    /// a server of the service's own, which DATABASE_URL leads to. It cannot change.
     pub engine: Engine,
+    /// The version of the server, which is the tag of its image, such as 17 or 17.2. A minor version
+    /// rolls; a major one is refused while there is data (docs/databases.md says how to do it). If
+    /// left out, the operator's own, of the major version that the data is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[0-9]+(\.[0-9]+){0,3}(-[a-z0-9][a-z0-9.]*)?$"))]
+    pub version: Option<String>,
+    /// The whole image of the server in place of the operator's, with the conventions of the
+    /// engine's ordinary image: environment, user id 999, paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+    /// CPU, memory and other resources of the server, which is configured for the memory that it
+    /// requests. What is left out keeps Murmur's value: requests 50m and 256Mi, limit twice the
+    /// requested memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
     /// Where its data is kept.
-    pub storage: Storage,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// Settings of the engine Postgres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresSettings>,
 }
 
 /// The kinds of databases.
@@ -20,15 +61,43 @@ pub struct Database {
 pub enum Engine {
     /// A file, opened by the service itself.
     SQLite,
+    /// A PostgreSQL server of the service's own.
+    Postgres,
+}
+
+/// Settings of the engine Postgres.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostgresSettings {
+    /// Parameters of postgresql.conf in place of Murmur's, such as work_mem: 16MB. A change restarts
+    /// the server. Those that Murmur relies on cannot be set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "embedded::parameters")]
+    #[x_kube(
+        validation = ("self.all(name, name.matches('^[a-z][a-z0-9_.]*$') && name.size() <= 63)", "a parameter's name has small letters, digits, '_' and '.' only"),
+        validation = (
+            "self.all(name, !name.startsWith('ssl') && !name.startsWith('unix_socket') && !(name in ['config_file', 'hba_file', 'ident_file', 'data_directory', 'external_pid_file', 'listen_addresses', 'port', 'password_encryption', 'include', 'include_dir', 'include_if_exists', 'fsync', 'full_page_writes']))",
+            "Murmur relies on this parameter's value: files, addresses, TLS, passwords, fsync and full_page_writes cannot be set"
+        )
+    )]
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// What the operator has observed of a database.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseStatus {
-    /// Where it stands: Pending (its volume is not there yet), Bound (its volume is there) or Lost
-    /// (its volume has gone).
+    /// Where it stands: Pending (its volume is not there yet), Bound (its volume is there, which is
+    /// all that SQLite needs), Starting (its server does not answer yet, or any more), Ready (its
+    /// server answers) or Lost (its volume has gone).
     pub phase: DatabasePhase,
+    /// The host and port of its server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 320))]
+    pub endpoint: Option<String>,
+    /// The Secret with its credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret_name: Option<String>,
     /// The PersistentVolumeClaim that holds its data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -42,6 +111,10 @@ pub enum DatabasePhase {
     Pending,
     /// Its volume is there.
     Bound,
+    /// Its server does not answer yet, or any more.
+    Starting,
+    /// Its server answers.
+    Ready,
     /// Its volume has gone.
     Lost,
 }

@@ -79,6 +79,15 @@ pub(crate) fn resource_amounts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Parameters of a server's configuration file: one line each.
+pub(crate) fn parameters(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 1024, "pattern": r"^[^\x00-\x1f]*$"},
+    })
+}
+
 /// An object that is taken as it is: a fragment of a pod template, a JSON Schema.
 pub(crate) fn free_form(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

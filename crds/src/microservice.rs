@@ -51,27 +51,33 @@ use crate::quantity::StorageQuantity;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.volume) || has(self.database)) || self.replicas <= 1")
+    validation = Rule::new("!(has(self.volume) || (has(self.database) && self.database.engine == 'SQLite')) || self.replicas <= 1")
         .message("a service with a volume or a SQLite database runs in one pod: set replicas to 1 or 0")
         .field_path(".replicas"),
-    validation = Rule::new("!(has(self.volume) || has(self.database)) || !has(self.autoscaling)")
+    validation = Rule::new("!(has(self.volume) || (has(self.database) && self.database.engine == 'SQLite')) || !has(self.autoscaling)")
         .message("a service with a volume or a SQLite database runs in one pod: leave autoscaling out")
         .field_path(".autoscaling"),
-    validation = Rule::new("!(has(self.volume) && has(self.database))")
+    validation = Rule::new("!(has(self.volume) && has(self.database) && self.database.engine == 'SQLite')")
         .message("a SQLite database lives on the volume at /data itself: set database.storage and leave volume out")
         .field_path(".volume"),
     validation = Rule::new("!has(self.database) || !has(oldSelf.database) || self.database.engine == oldSelf.database.engine")
         .message("the engine of a database cannot change")
         .field_path(".database.engine"),
-    validation = Rule::new("!((has(self.volume) || has(self.database)) && (has(oldSelf.volume) || has(oldSelf.database))) || quantity(has(self.volume) ? self.volume.size : self.database.storage.size).compareTo(quantity(has(oldSelf.volume) ? oldSelf.volume.size : oldSelf.database.storage.size)) >= 0")
+    // The volume at /data, which may hold a SQLite database.
+    validation = Rule::new("!((has(self.volume) || (has(self.database) && self.database.engine == 'SQLite')) && (has(oldSelf.volume) || (has(oldSelf.database) && oldSelf.database.engine == 'SQLite'))) || quantity(has(self.volume) ? self.volume.size : self.database.storage.size).compareTo(quantity(has(oldSelf.volume) ? oldSelf.volume.size : oldSelf.database.storage.size)) >= 0")
         .message("storage cannot shrink"),
-    validation = Rule::new("!((has(self.volume) || has(self.database)) && (has(oldSelf.volume) || has(oldSelf.database))) || (has(self.volume) ? (has(self.volume.storageClassName) ? self.volume.storageClassName : '') : (has(self.database.storage.storageClassName) ? self.database.storage.storageClassName : '')) == (has(oldSelf.volume) ? (has(oldSelf.volume.storageClassName) ? oldSelf.volume.storageClassName : '') : (has(oldSelf.database.storage.storageClassName) ? oldSelf.database.storage.storageClassName : ''))")
+    validation = Rule::new("!((has(self.volume) || (has(self.database) && self.database.engine == 'SQLite')) && (has(oldSelf.volume) || (has(oldSelf.database) && oldSelf.database.engine == 'SQLite'))) || (has(self.volume) ? (has(self.volume.storageClassName) ? self.volume.storageClassName : '') : (has(self.database.storage.storageClassName) ? self.database.storage.storageClassName : '')) == (has(oldSelf.volume) ? (has(oldSelf.volume.storageClassName) ? oldSelf.volume.storageClassName : '') : (has(oldSelf.database.storage.storageClassName) ? oldSelf.database.storage.storageClassName : ''))")
+        .message("the storage class cannot change"),
+    // The volume of a server.
+    validation = Rule::new("!(has(self.database) && has(oldSelf.database) && has(self.database.storage) && has(oldSelf.database.storage)) || quantity(self.database.storage.size).compareTo(quantity(oldSelf.database.storage.size)) >= 0")
+        .message("storage cannot shrink"),
+    validation = Rule::new("!(has(self.database) && has(oldSelf.database) && has(self.database.storage) && has(oldSelf.database.storage)) || (has(self.database.storage.storageClassName) ? self.database.storage.storageClassName : '') == (has(oldSelf.database.storage.storageClassName) ? oldSelf.database.storage.storageClassName : '')")
         .message("the storage class cannot change"),
     validation = Rule::new("!has(self.env) || self.env.all(variable, !variable.name.startsWith('MURMUR_'))")
         .message("environment variables that start with MURMUR_ are set by Murmur")
         .field_path(".env"),
-    validation = Rule::new("!has(self.env) || !has(self.database) || self.env.all(variable, variable.name != 'DATABASE_PATH')")
-        .message("the environment variable DATABASE_PATH is set by Murmur for a service with a database")
+    validation = Rule::new("!has(self.env) || !has(self.database) || self.env.all(variable, !(variable.name in (self.database.engine == 'SQLite' ? ['DATABASE_PATH'] : ['DATABASE_URL', 'DATABASE_HOST', 'DATABASE_PORT', 'DATABASE_NAME', 'DATABASE_USER', 'DATABASE_PASSWORD', 'DATABASE_CA_FILE'])))")
+        .message("DATABASE_PATH is set by Murmur for a service with SQLite, and DATABASE_URL, DATABASE_HOST and so on for one with a server: leave them out")
         .field_path(".env")
 )]
 pub struct MicroserviceSpec {
@@ -96,7 +102,8 @@ pub struct MicroserviceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
     /// Environment variables of the service, as in core/v1. Names that start with MURMUR_ are
-    /// reserved, and DATABASE_PATH is when there is a database.
+    /// reserved; so is DATABASE_PATH with SQLite, and with a server are DATABASE_URL, DATABASE_HOST,
+    /// DATABASE_PORT, DATABASE_NAME, DATABASE_USER, DATABASE_PASSWORD and DATABASE_CA_FILE.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::env")]
     pub env: Vec<EnvVar>,

@@ -172,5 +172,4 @@ async fn the_api_server_takes_good_examples_and_refuses_bad_ones() {
     microservice::rules(&client).await;
     eventsubscription::rules(&client).await;
     mesh::rules(&client).await;
-    microservice::engine_rule(&client).await;
 }

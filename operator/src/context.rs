@@ -17,6 +17,7 @@ use crate::mesh;
 use crate::metrics::Metrics;
 use crate::microservice::{Scales, Turns};
 use crate::settings::Settings;
+use crate::trust::Authority;
 
 /// What all controllers share.
 pub struct Context {
@@ -46,6 +47,8 @@ pub struct Context {
     pub scales: Scales,
     /// Which services have been given their turn to upgrade their sidecar.
     pub turns: Turns,
+    /// Signs the certificates of database servers.
+    pub authority: Authority,
     /// What each service offered when it was seen last.
     pub offers: Offers,
 }

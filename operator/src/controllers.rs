@@ -44,7 +44,11 @@ struct Queues {
 pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics, stop: CancellationToken) {
     let trust = tokio::select! {
         () = stop.cancelled() => return,
-        trust = load_trust(&client, &settings) => trust,
+        trust = load(|| trust::load_trust(&client, &settings)) => trust,
+    };
+    let authority = tokio::select! {
+        () = stop.cancelled() => return,
+        authority = load(|| trust::load_authority(&client, &settings)) => authority,
     };
     let (microservice_queue, microservice_requests) = queue();
     let (subscription_queue, subscription_requests) = queue();
@@ -84,6 +88,7 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         offers: Offers::default(),
         scales: microservice::Scales::default(),
         turns: microservice::Turns::default(),
+        authority,
         client: client.clone(),
         settings,
         metrics,
@@ -168,11 +173,14 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
     );
 }
 
-/// Reads the trust material as soon as it can be had: without it nothing works.
-async fn load_trust(client: &kube::Client, settings: &Settings) -> trust::Trust {
+/// Reads trust material as soon as it can be had: without it nothing works.
+async fn load<T, F>(read: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, trust::TrustError>>,
+{
     let mut delay = Duration::from_millis(500);
     loop {
-        match trust::load_trust(client, settings).await {
+        match read().await {
             Ok(trust) => return trust,
             Err(error) => tracing::error!(%error, "the trust material is not there; trying again"),
         }

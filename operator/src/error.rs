@@ -28,6 +28,40 @@ pub enum Error {
         /// What is wrong.
         source: ClaimsError,
     },
+    /// There is data, but nobody knows its passwords any more.
+    #[error(
+        "the claim {claim} holds data, but its credentials, the Secret {secret}, are gone: restore the Secret, or \
+         delete the claim to start anew"
+    )]
+    CredentialsLost {
+        /// The claim.
+        claim: String,
+        /// The Secret.
+        secret: String,
+    },
+    /// The passwords of a database cannot be used.
+    #[error(
+        "Secret {secret} cannot be used: {source}; put back what was there, as the data knows no other passwords"
+    )]
+    CredentialsUnusable {
+        /// The Secret.
+        secret: String,
+        /// What is wrong.
+        source: ClaimsError,
+    },
+    /// The claim holds another engine's data.
+    #[error(
+        "the claim {claim} holds data of {held}, not of {wanted}: set the engine back, or delete the claim to start \
+         anew"
+    )]
+    EngineDiffers {
+        /// The claim.
+        claim: String,
+        /// The engine of its data.
+        held: String,
+        /// The engine that is asked for.
+        wanted: &'static str,
+    },
     /// The bus is away or refuses.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -62,9 +96,13 @@ impl Error {
             Self::Invalid(invalid) => invalid.reason(),
             Self::Apply(ApplyError::NameTaken { .. }) => "NameTaken",
             Self::Apply(ApplyError::NamespaceTerminating) => "NamespaceTerminating",
+            Self::Apply(ApplyError::CannotGrow { .. }) => "StorageCannotGrow",
             Self::Apply(ApplyError::Refused { .. }) => "ApplyFailed",
             Self::Trust(_) => "TrustUnavailable",
             Self::SecretUnusable { .. } => "SecretUnusable",
+            Self::CredentialsLost { .. } => "CredentialsLost",
+            Self::CredentialsUnusable { .. } => "CredentialsUnusable",
+            Self::EngineDiffers { .. } => "EngineDiffers",
             Self::Bus(BusError::Refused { .. }) => "BusRefused",
             Self::Bus(BusError::AccountNotStored { .. }) => "AccountNotStored",
             Self::Bus(BusError::DurableTaken(_)) => "DurableTaken",
@@ -80,6 +118,14 @@ impl Error {
     /// The error as a condition shows it.
     pub fn problem(&self) -> Problem {
         Problem::new(self.reason(), self.to_string())
+    }
+
+    /// Whether it is the database that cannot be had as asked for.
+    pub fn is_of_database(&self) -> bool {
+        matches!(
+            self,
+            Self::CredentialsLost { .. } | Self::CredentialsUnusable { .. } | Self::EngineDiffers { .. }
+        )
     }
 
     /// Whether it says only that nothing is known yet, as at the operator's own

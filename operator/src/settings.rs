@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::http::Uri;
 use clap::{Parser, Subcommand};
 use murmur_crds::{GatewayDuration, StorageQuantity};
-use murmur_plan::settings::{EventStoreDefaults, Tracing};
+use murmur_plan::database::Version;
+use murmur_plan::settings::{DatabaseImage, DatabaseImages, EventStoreDefaults, Tracing};
 
 /// The exit code for a mistake in the configuration (`EX_USAGE`).
 pub const EXIT_MISCONFIGURED: u8 = 64;
@@ -53,6 +54,12 @@ pub struct Flags {
     /// An image with the command line, for backups: the operator's own.
     #[arg(long, env = "MURMUR_CLI_IMAGE", default_value = concat!("murmur/operator:", env!("CARGO_PKG_VERSION")))]
     pub cli_image: String,
+    /// The image of PostgreSQL, without a tag, for databases that do not have one of their own.
+    #[arg(long, env = "MURMUR_POSTGRES_IMAGE", default_value = "docker.io/postgres")]
+    pub postgres_image: String,
+    /// The version of PostgreSQL, for databases that do not say; those with data keep their major version.
+    #[arg(long, env = "MURMUR_POSTGRES_VERSION", default_value = "17")]
+    pub postgres_version: String,
     /// Prefix of the Secret `<name>-trust` and the ConfigMap `<name>-nats-auth`.
     #[arg(long, env = "MURMUR_TRUST_NAME", default_value = "murmur")]
     pub trust_name: String,
@@ -85,6 +92,17 @@ pub struct Flags {
 
 fn mistake(flag: &'static str, value: &str, rule: &'static str) -> Mistake {
     Mistake { flag, value: value.to_owned(), rule }
+}
+
+/// The image of a database server.
+fn image(flags: [&'static str; 2], repository: String, version: &str) -> Result<DatabaseImage, Mistake> {
+    if repository.is_empty() {
+        return Err(mistake(flags[0], "", "give the name of an image, without a tag"));
+    }
+    match Version::parse(version) {
+        Some(version) => Ok(DatabaseImage { repository, version }),
+        None => Err(mistake(flags[1], version, "give a tag that begins with a version, such as 17 or 17.2")),
+    }
 }
 
 /// What sidecars are told about traces: they would not start with anything else.
@@ -188,6 +206,13 @@ impl Settings {
             cli_image: flags.cli_image,
             bus_url: sidecar_nats_url,
             event_store: EventStoreDefaults { replicas: flags.mesh_replicas, max_bytes, duplicate_window },
+            databases: DatabaseImages {
+                postgres: image(
+                    ["postgres-image", "postgres-version"],
+                    flags.postgres_image,
+                    &flags.postgres_version,
+                )?,
+            },
             tracing,
         };
         let identity = match flags.identity {
@@ -212,6 +237,11 @@ impl Settings {
     /// The Secret with the trust material, in the operator's namespace.
     pub fn trust_secret(&self) -> String {
         format!("{}-trust", self.trust_name)
+    }
+
+    /// The Secret with the authority for database servers, in the operator's namespace.
+    pub fn authority_secret(&self) -> String {
+        format!("{}-database-ca", self.trust_name)
     }
 
     /// The ConfigMap with NATS's part of it, in the operator's namespace.
@@ -248,6 +278,14 @@ mod tests {
             let told = told(&[&endpoint[..], &["--sidecar-trace-sample-ratio", given]].concat());
             assert_eq!(told, Some(Tracing { sample_ratio: sample_ratio.map(str::to_owned), ..all.clone() }));
         }
+    }
+
+    #[test]
+    fn a_version_that_is_none_is_refused() {
+        let mistake = parse(&["--postgres-version", "latest"]).unwrap_err().to_string();
+        assert!(mistake.contains("postgres-version") && mistake.contains("latest"), "{mistake}");
+        let images = parse(&["--postgres-image", "registry/postgres"]).unwrap().plan.databases;
+        assert_eq!(images.postgres.repository, "registry/postgres");
     }
 
     #[test]

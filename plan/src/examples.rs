@@ -3,8 +3,9 @@
 use murmur_crds::{EventSubscription, Microservice};
 use murmur_mesh::message_id::MessageIdKey;
 
+use crate::database::Version;
 use crate::microservice::{self, BusSecrets, ValidMicroservice};
-use crate::settings::{EventStoreDefaults, Settings};
+use crate::settings::{DatabaseImage, DatabaseImages, EventStoreDefaults, Settings};
 use crate::subscription::{self, ValidSubscription};
 
 pub(crate) fn settings() -> Settings {
@@ -16,6 +17,12 @@ pub(crate) fn settings() -> Settings {
             replicas: 1,
             max_bytes: 1 << 30,
             duplicate_window: std::time::Duration::from_secs(600),
+        },
+        databases: DatabaseImages {
+            postgres: DatabaseImage {
+                repository: "docker.io/postgres".into(),
+                version: Version::parse("17").unwrap(),
+            },
         },
         tracing: None,
     }

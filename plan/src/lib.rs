@@ -7,6 +7,7 @@
 //! test sees all that would happen to a cluster.
 
 pub mod autoscaling;
+pub mod database;
 #[cfg(test)]
 mod examples;
 pub mod invalid;

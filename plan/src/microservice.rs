@@ -3,6 +3,7 @@
 
 mod claim;
 mod config;
+mod database;
 mod deployment;
 mod neighbours;
 mod network;
@@ -17,9 +18,11 @@ use murmur_mesh::config as bus;
 use murmur_mesh::config::SidecarConfig;
 use std::collections::BTreeMap;
 
+pub(crate) use claim::of as claim_of;
 pub use config::config;
 pub use neighbours::{Neighbours, Offer, concerns};
 pub use talks::Call;
+pub(crate) use validate::resources;
 pub use validate::{Storage, ValidMicroservice, validate};
 
 use crate::invalid::Invalid;
@@ -71,6 +74,8 @@ pub struct Input<'a> {
     pub upgraded_from: Option<&'a str>,
     /// What its ConfigMap holds, as [`config`] made it.
     pub config: &'a SidecarConfig,
+    /// What is known of its database server, if it has one.
+    pub database: Option<crate::database::Known<'a>>,
 }
 
 /// The objects of a service, in the order in which they should be applied: the
@@ -91,11 +96,15 @@ pub fn plan(input: &Input<'_>) -> Result<Vec<Object>, Invalid> {
         object(&deployment::disruption_budget(service)),
     ];
     objects.extend(claim::claim(service).as_ref().map(object));
-    objects.push(Ok(deployment));
-    objects.into_iter().collect()
+    let mut objects: Vec<Object> = objects.into_iter().collect::<Result<_, _>>()?;
+    if let Some((server, known)) = service.database.as_ref().zip(input.database) {
+        objects.extend(crate::database::objects(service, server, input.settings, known)?);
+    }
+    objects.push(deployment);
+    Ok(objects)
 }
 
-fn object<K>(object: &K) -> Result<Object, Invalid>
+pub(crate) fn object<K>(object: &K) -> Result<Object, Invalid>
 where
     K: kube::Resource<DynamicType = ()> + serde::Serialize,
 {
@@ -136,7 +145,7 @@ fn config_map(service: &ValidMicroservice, config: &SidecarConfig) -> ConfigMap 
 }
 
 /// The metadata of an object that goes when its Microservice goes.
-fn metadata(service: &ValidMicroservice, name: String) -> ObjectMeta {
+pub(crate) fn metadata(service: &ValidMicroservice, name: String) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
         namespace: Some(service.mesh.to_string()),

@@ -1,13 +1,14 @@
 //! A Kubernetes object, ready for server-side apply.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use kube::core::ApiResource;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// An object that should be in the cluster, with exactly the fields that
 /// Murmur wants to own.
@@ -43,13 +44,44 @@ impl Object {
     pub fn is_claim(&self) -> bool {
         self.resource.kind == "PersistentVolumeClaim"
     }
+
+    /// Whether it outlives its Microservice: a claim, or the credentials of the data on one.
+    pub fn is_kept(&self) -> bool {
+        self.is_claim() || (self.resource.kind == "Secret" && self.name.ends_with("-db"))
+    }
+}
+
+/// A Secret.
+pub(crate) fn secret(
+    name: String,
+    metadata: &Value,
+    kind: &str,
+    texts: impl IntoIterator<Item = (&'static str, String)>,
+) -> Object {
+    let data: Map<String, Value> =
+        texts.into_iter().map(|(key, text)| (key.to_owned(), json!(ByteString(text.into_bytes())))).collect();
+    let value =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data});
+    Object { resource: ApiResource::erase::<Secret>(&()), name, value }
+}
+
+/// An object as JSON, without its apiVersion and kind.
+pub(crate) fn of<K>(name: String, mut value: Value) -> Object
+where
+    K: Resource<DynamicType = ()>,
+{
+    let resource = ApiResource::erase::<K>(&());
+    value["apiVersion"] = json!(resource.api_version);
+    value["kind"] = json!(resource.kind);
+    Object { resource, name, value }
 }
 
 /// Every kind that a Microservice owns and whose objects are deleted when they
 /// are no longer planned. Claims are not among them.
-pub fn prunable() -> [ApiResource; 7] {
+pub fn prunable() -> [ApiResource; 8] {
     [
         ApiResource::erase::<Deployment>(&()),
+        ApiResource::erase::<StatefulSet>(&()),
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<ServiceAccount>(&()),
         ApiResource::erase::<NetworkPolicy>(&()),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::database::Version;
+
 /// What planning needs to know besides the resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -15,8 +17,26 @@ pub struct Settings {
     pub bus_url: String,
     /// The event store of a mesh without a Mesh resource.
     pub event_store: EventStoreDefaults,
+    /// The images of database servers.
+    pub databases: DatabaseImages,
     /// Where sidecars send spans; nowhere when absent.
     pub tracing: Option<Tracing>,
+}
+
+/// The image of each engine's server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseImages {
+    /// PostgreSQL.
+    pub postgres: DatabaseImage,
+}
+
+/// The image of a server that does not have one of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseImage {
+    /// Its name, without a tag.
+    pub repository: String,
+    /// The version of a server that does not say.
+    pub version: Version,
 }
 
 /// Where sidecars send the spans of traces, and of which.

@@ -1,6 +1,7 @@
 //! Status: from what was observed to what users read. Pure; the time is passed in.
 
 pub mod conditions;
+pub mod database;
 pub mod event_store;
 pub mod microservice;
 pub mod room;

@@ -10,8 +10,9 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use murmur_crds::Microservice;
+use murmur_plan::database::{self, Known, Version};
 use murmur_plan::microservice::{self, BusSecrets, Input, Neighbours};
-use murmur_plan::settings::EventStoreDefaults;
+use murmur_plan::settings::{DatabaseImage, DatabaseImages, EventStoreDefaults};
 use murmur_plan::upgrade::Release;
 use murmur_plan::{Object, Settings, labels};
 use murmur_test_apiserver::TestApiServer;
@@ -34,6 +35,12 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
             max_bytes: 1 << 30,
             duplicate_window: Duration::from_secs(600),
         },
+        databases: DatabaseImages {
+            postgres: DatabaseImage {
+                repository: "docker.io/postgres".into(),
+                version: Version::parse("17").unwrap(),
+            },
+        },
         tracing: None,
     };
     let secrets = BusSecrets {
@@ -41,6 +48,15 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
         user_seed: "seed".into(),
         message_id_key: "00".repeat(32),
         token: "token".into(),
+    };
+    let text = |text: &str| text.to_owned();
+    let database = database::Secrets {
+        password: text("password"),
+        admin_password: text("password"),
+        murmur_password: text("password"),
+        authority: text("authority"),
+        certificate: text("certificate"),
+        key: text("key"),
     };
     let input = Input {
         settings: &settings,
@@ -50,6 +66,7 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
         sidecar: &Release { image: settings.sidecar_image.clone(), tracing: None },
         upgraded_from: None,
         config: &config,
+        database: Some(Known { secrets: &database, held: None }),
     };
     microservice::plan(&input).unwrap()
 }
@@ -109,16 +126,23 @@ async fn a_real_api_server_takes_what_is_planned() {
         "allowFrom": [{"namespaceSelector": {}}],
         "sidecar": {"resources": {"limits": {"memory": "128Mi"}}},
     });
-    for (name, spec) in [("plain", &plain), ("history", &sqlite), ("everything", &everything)] {
+    let postgres = json!({"image": "users:dev", "port": 8080, "replicas": 2,
+        "database": {"engine": "Postgres", "version": "17.2", "storage": {"size": "1Gi"},
+            "postgres": {"parameters": {"work_mem": "16MB"}}}});
+    let all = [("plain", &plain), ("history", &sqlite), ("everything", &everything), ("users", &postgres)];
+    for (name, spec) in all {
         let objects = planned(name, spec.clone());
         apply_until_stable(&client, &objects).await;
 
         // There is no controller here that would make the pod: the template alone is tried.
-        let template = &deployment(&objects).value["spec"]["template"];
-        let pod: Pod =
-            serde_json::from_value(json!({"metadata": {"name": name}, "spec": template["spec"]})).unwrap();
-        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-        Api::namespaced(client.clone(), NAMESPACE).create(&dry_run, &pod).await.unwrap();
+        let templates = objects.iter().map(|object| &object.value["spec"]["template"]);
+        for template in templates.filter(|template| template.is_object()) {
+            let pod: Pod =
+                serde_json::from_value(json!({"metadata": {"name": name}, "spec": template["spec"]}))
+                    .unwrap();
+            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+            Api::namespaced(client.clone(), NAMESPACE).create(&dry_run, &pod).await.unwrap();
+        }
     }
 
     // A service that gets a volume rolls out another way, and back.

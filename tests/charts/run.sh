@@ -118,6 +118,7 @@ check 'nothing may do everything' lacks '"*"'
 
 check 'an unknown value is refused' refuses "additional properties 'natz' not allowed" --set natz.replicas=3
 check 'an unknown value inside is refused' refuses "additional properties 'replica' not allowed" --set nats.replica=3
+check 'a version that is none is refused' refuses "'/databases/postgres/version'" --set databases.postgres.version=latest
 check 'two NATS servers are refused' refuses "'/nats/replicas': value must be one of 1, 3" --set nats.replicas=2
 check 'an external NATS without a URL is refused' refuses "'/nats/url'" --set nats.enabled=false
 check 'a URL beside the bundled NATS is refused' refuses "'/nats/url'" --set nats.url=nats://x:4222

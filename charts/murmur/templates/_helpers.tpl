@@ -100,6 +100,8 @@ tolerations: {{- toYaml . | nindent 2 }}
 - {name: MURMUR_SIDECAR_OTLP_ENDPOINT, value: {{ . | quote }}}
 - {name: MURMUR_SIDECAR_TRACE_SAMPLE_RATIO, value: {{ $.Values.tracing.sampleRatio | quote }}}
 {{- end }}
+- {name: MURMUR_POSTGRES_IMAGE, value: {{ .Values.databases.postgres.repository | quote }}}
+- {name: MURMUR_POSTGRES_VERSION, value: {{ .Values.databases.postgres.version | quote }}}
 - {name: MURMUR_CLI_IMAGE, value: {{ include "murmur.image" (list . "operator") | quote }}}
 - {name: MURMUR_TRUST_NAME, value: {{ include "murmur.trustName" . | quote }}}
 - {name: MURMUR_TRUST_CREATE, value: {{ .Values.nats.enabled | quote }}}

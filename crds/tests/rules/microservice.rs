@@ -1,8 +1,7 @@
 //! The rules of Microservice.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
 use murmur_mesh::name::ServiceName;
 use serde_json::{Value, json};
 
@@ -27,6 +26,7 @@ pub(crate) async fn rules(client: &Client) {
     talks(&kind).await;
     autoscaling(&kind).await;
     storage(&kind).await;
+    database(&kind).await;
     defaults_and_scale(&kind).await;
 }
 
@@ -230,7 +230,7 @@ async fn storage(kind: &Kind) {
         "Unsupported value: \"Oracle\"",
     )
     .await;
-    kind.refuses(json!({"database": {"engine": "SQLite"}}), "spec.database.storage: Required value").await;
+    kind.refuses(json!({"database": {"engine": "SQLite"}}), "keeps its data on a volume: set storage").await;
     kind.refuses(volume("1 Gi"), "spec.volume.size").await;
     kind.refuses(volume("-1Gi"), "at least 1Mi").await;
     kind.refuses(volume("1k"), "at least 1Mi").await;
@@ -276,23 +276,75 @@ async fn defaults_and_scale(kind: &Kind) {
     kind.api.delete("scaled", &Default::default()).await.unwrap();
 }
 
-/// There is one engine as yet, so the rule that it may not change is tried with
-/// a definition that knows another one too.
-pub(crate) async fn engine_rule(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let engine =
-        "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/database/properties/engine/enum";
-    let mut definition = serde_json::to_value(murmur_crds::definitions().unwrap().remove(0)).unwrap();
-    definition.pointer_mut(engine).unwrap().as_array_mut().unwrap().push(json!("Other"));
-    super::apply(&api, &serde_json::from_value(definition).unwrap()).await;
-    let kind = kind(client);
-    let other = json!({"database": {"engine": "Other", "storage": {"size": "1Gi"}}});
-    // The changed definition is served a moment after it is stored.
-    for _ in 0..100 {
-        if kind.create("example", &other).await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+fn postgres(more: Value) -> Value {
+    let mut all = json!({"database": {"engine": "Postgres", "storage": {"size": "1Gi"}}});
+    super::merge(&mut all["database"], &more);
+    all
+}
+
+/// Rules of `database` with a server.
+async fn database(kind: &Kind) {
+    let mut scaled = postgres(json!({}));
+    super::merge(
+        &mut scaled,
+        &json!({"replicas": 3, "volume": {"size": "1Gi"}, "env": [{"name": "DATABASE_PATH"}]}),
+    );
+    kind.refuses(scaled.clone(), "runs in one pod").await;
+    super::merge(&mut scaled, &json!({"volume": null, "autoscaling": {"maxReplicas": 5}}));
+    kind.takes(scaled).await;
+    let mut both = postgres(json!({}));
+    super::merge(&mut both, &volume("2Gi"));
+    kind.takes(both.clone()).await;
+
+    kind.refuses(postgres(json!({"storage": null})), "keeps its data on a volume: set storage").await;
+    for version in ["17", "17.2", "17.2-bookworm", "10.11.6"] {
+        kind.takes(postgres(json!({"version": version}))).await;
     }
-    kind.refuses_change(sqlite("1Gi"), other, "the engine of a database cannot change").await;
+    for version in ["", "latest", "17.", "v17", "17.2 "] {
+        kind.refuses(postgres(json!({"version": version})), "spec.database.version").await;
+    }
+    kind.takes(postgres(json!({"version": "17", "image": "registry.example/postgres:17"}))).await;
+    kind.refuses(postgres(json!({"image": "postgres:17"})), "an image of your own needs version too").await;
+    kind.takes(postgres(json!({"resources": {"requests": {"memory": "1Gi"}}}))).await;
+    for part in [json!({"version": "3"}), json!({"image": "a", "version": "3"}), json!({"resources": {}})] {
+        let mut spec = sqlite("1Gi");
+        super::merge(&mut spec["database"], &part);
+        kind.refuses(spec, "are a server's: leave them out").await;
+    }
+    let mut spec = sqlite("1Gi");
+    super::merge(&mut spec["database"], &json!({"postgres": {}}));
+    kind.refuses(spec, "postgres holds settings of the engine Postgres").await;
+
+    let parameter = |name: &str| postgres(json!({"postgres": {"parameters": {name: "on"}}}));
+    for name in ["work_mem", "pg_stat_statements.max"] {
+        kind.takes(parameter(name)).await;
+    }
+    for name in ["Work_mem", "a b", "a\nb", &"x".repeat(64)] {
+        kind.refuses(parameter(name), "small letters, digits").await;
+    }
+    for name in ["ssl", "ssl_key_file", "port", "hba_file", "fsync", "include", "unix_socket_directories"] {
+        kind.refuses(parameter(name), "Murmur relies on this parameter's value").await;
+    }
+    let bad = postgres(json!({"postgres": {"parameters": {"a": "x\ny = 'z"}}}));
+    kind.refuses(bad, "spec.database.postgres.parameters.a").await;
+
+    for name in ["DATABASE_URL", "DATABASE_PASSWORD", "DATABASE_CA_FILE"] {
+        let mut spec = postgres(json!({}));
+        spec["env"] = json!([{"name": name, "value": "x"}]);
+        kind.refuses(spec, "DATABASE_URL, DATABASE_HOST and so on").await;
+        let mut spec = sqlite("1Gi");
+        spec["env"] = json!([{"name": name, "value": "x"}]);
+        kind.takes(spec).await;
+    }
+
+    kind.refuses_change(sqlite("1Gi"), postgres(json!({})), "the engine of a database cannot change").await;
+    let sized = |size: &str| postgres(json!({"storage": {"size": size}}));
+    kind.takes_change(sized("1Gi"), sized("2Gi")).await;
+    kind.refuses_change(sized("2Gi"), sized("1Gi"), "storage cannot shrink").await;
+    let class = postgres(json!({"storage": {"storageClassName": "slow"}}));
+    kind.refuses_change(postgres(json!({})), class, "the storage class cannot change").await;
+    // A volume at /data and a server's are two.
+    kind.takes_change(volume("5Gi"), postgres(json!({}))).await;
+    kind.takes_change(both, postgres(json!({}))).await;
+    kind.takes_change(postgres(json!({})), json!({})).await;
 }

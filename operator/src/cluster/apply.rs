@@ -35,6 +35,14 @@ pub enum ApplyError {
     /// The namespace is being deleted: nothing can be made in it.
     #[error("the namespace is being deleted")]
     NamespaceTerminating,
+    /// A claim that is there cannot be made larger.
+    #[error("the claim {name} keeps its size: {message}")]
+    CannotGrow {
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        message: String,
+    },
     /// The API server refused or was away.
     #[error("{kind} {name} could not be {done}: {message}")]
     Refused {
@@ -88,11 +96,11 @@ impl Applier {
         for object in objects {
             let mut live = self.cache.get(&object.resource, &owner.namespace, &object.name);
             // Whether a cached object is ours may be old news, too.
-            if !live.as_ref().is_some_and(|live| owner.owns(&live.metadata, object.is_claim())) {
+            if !live.as_ref().is_some_and(|live| owner.owns(&live.metadata, object.is_kept())) {
                 live = self.read(owner, object).await?.map(Arc::new);
             }
             if let Some(live) = &live
-                && !owner.owns(&live.metadata, object.is_claim())
+                && !owner.owns(&live.metadata, object.is_kept())
             {
                 return Err(ApplyError::NameTaken {
                     kind: object.resource.kind.clone(),
@@ -150,11 +158,18 @@ impl Applier {
         // A new object is not forced: should someone else make one of its name
         // at this moment, theirs conflicts and stays as it is.
         let parameters = PatchParams { force: live.is_some(), ..PatchParams::apply(MANAGER) };
-        let applied = self
-            .api(owner, object)
-            .patch(&object.name, &parameters, &Patch::Apply(&planned))
-            .await
-            .map_err(|error| refused(object, "applied", &error))?;
+        let applied =
+            self.api(owner, object).patch(&object.name, &parameters, &Patch::Apply(&planned)).await.map_err(
+                |error| match (&error, &live) {
+                    // All else about a claim that is there is ours to change.
+                    (kube::Error::Api(status), Some(_))
+                        if object.is_claim() && [403, 422].contains(&status.code) =>
+                    {
+                        ApplyError::CannotGrow { name: object.name.clone(), message: message(&error) }
+                    }
+                    _ => refused(object, "applied", &error),
+                },
+            )?;
         self.metrics.wrote(&object.resource.kind, "apply");
         let mut as_json = serde_json::to_value(&applied).unwrap_or_default();
         if let Some(metadata) = as_json["metadata"].as_object_mut() {

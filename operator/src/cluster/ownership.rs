@@ -16,9 +16,9 @@ pub struct Owner {
 
 impl Owner {
     /// Whether an object is this Microservice's: its controller owner is this
-    /// very one; or, for a claim, which outlives its Microservice, it bears its
-    /// label and ours and no other controller.
-    pub fn owns(&self, object: &ObjectMeta, is_claim: bool) -> bool {
+    /// very one; or, for what is kept and so outlives its Microservice, it bears
+    /// its label and ours and no other controller.
+    pub fn owns(&self, object: &ObjectMeta, is_kept: bool) -> bool {
         let controller = object
             .owner_references
             .iter()
@@ -27,7 +27,7 @@ impl Owner {
             .map(|owner| owner.uid.as_str());
         match controller {
             Some(uid) => uid == self.uid,
-            None if is_claim => {
+            None if is_kept => {
                 let label = |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name));
                 label(MICROSERVICE) == Some(&self.service)
                     && label(MANAGED_BY).is_some_and(|found| found == MANAGER)
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_alone_makes_an_object_ours_only_when_it_is_a_claim() {
+    fn a_label_alone_makes_an_object_ours_only_when_it_is_kept() {
         let owner = Owner { uid: "1".to_owned(), service: "users".to_owned(), namespace: "shop".to_owned() };
         assert!(owner.owns(&object(Some("1"), true), false));
         assert!(!owner.owns(&object(Some("2"), true), false));

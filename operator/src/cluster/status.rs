@@ -27,7 +27,7 @@ const EVERYDAY: [&str; 2] = [CAUGHT_UP, PROGRESSING];
 const ALARMS: [&str; 1] = [EVENT_STORE_REPLACED];
 
 /// Reasons that every new service has for a while.
-const PASSING: [&str; 3] = ["PodsNotReady", "ClaimPending", "ClaimMissing"];
+const PASSING: [&str; 5] = ["PodsNotReady", "ClaimPending", "ClaimMissing", "ServerMissing", "Starting"];
 
 /// What became of a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod apply;
 mod bus;
+mod database;
 mod dereference;
 mod generation;
 mod plan;

@@ -5,6 +5,7 @@ use murmur_plan::microservice::{self, BusSecrets, Input, Neighbours, ValidMicros
 use murmur_plan::subscription::ValidSubscription;
 use murmur_plan::{Invalid, Object, Settings};
 
+use super::database::Database;
 use super::generation::{Settled, settle};
 use super::upgrade::Sidecar;
 use crate::bus::Published;
@@ -30,6 +31,7 @@ pub(super) struct Known<'a> {
 }
 
 /// Plans.
+#[allow(clippy::too_many_arguments)] // It is all that there is to know.
 pub(super) fn plan(
     settings: &Settings,
     service: &ValidMicroservice,
@@ -37,6 +39,7 @@ pub(super) fn plan(
     neighbours: &Neighbours,
     secrets: &BusSecrets,
     sidecar: &Sidecar,
+    database: Option<&Database>,
     known: Known<'_>,
 ) -> Result<Plan, Invalid> {
     let config = microservice::config(service, subscriptions, neighbours, known.event_store, known.told);
@@ -49,6 +52,7 @@ pub(super) fn plan(
         sidecar: &sidecar.release,
         upgraded_from: sidecar.upgraded_from.as_deref(),
         config: &config,
+        database: database.map(Database::known),
     })?;
     Ok(Plan { objects, generation: config.generation, publish })
 }

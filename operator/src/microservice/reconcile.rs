@@ -8,10 +8,11 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use murmur_crds::Microservice;
 use murmur_mesh::config::SidecarConfig;
+use murmur_plan::database::image;
 
 use super::plan::Known;
 use super::status::Findings;
-use super::{apply, bus, dereference, plan, scaling, secrets, status, upgrade, validate};
+use super::{apply, bus, database, dereference, plan, scaling, secrets, status, upgrade, validate};
 use crate::cluster::Written;
 use crate::context::Context;
 use crate::error::Error;
@@ -37,6 +38,7 @@ pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Re
         && findings.bus.is_none()
     {
         findings.blocked = Some(error.problem());
+        findings.refused = error.is_of_database().then(|| error.problem());
         // Nothing is claimed about a bus that was not asked.
         findings.bus = Some(error.problem());
     }
@@ -63,6 +65,10 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     let neighbours = context.neighbours(&namespace);
 
     let there = dereference::dereference(resource, context).await?;
+    let database = match &service.database {
+        None => None,
+        Some(server) => Some(database::dereference(context, &there.owner, &service, server).await?),
+    };
     let mesh = context.mesh(&namespace).await?;
     let bus = bus::look(&mesh, &service.name).await;
     findings.again = scaling::scale(context, &mesh, &subscriptions, &mut service);
@@ -78,7 +84,8 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
         let subscriptions = bus::placed(&mesh, &subscriptions, told);
         let known =
             Known { event_store: bus.event_store.clone(), told, published: bus.published.as_ref().ok() };
-        plan::plan(&context.settings.plan, &service, &subscriptions, &neighbours, &secrets, &sidecar, known)
+        let (settings, database) = (&context.settings.plan, database.as_ref());
+        plan::plan(settings, &service, &subscriptions, &neighbours, &secrets, &sidecar, database, known)
     };
     let mut planned = plan(there.config.as_ref())?;
     if there.config.as_ref().map(|told| told.generation) != Some(planned.generation) {
@@ -86,7 +93,13 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     }
 
     // The cluster first: it works without the bus, too.
-    findings.applied = apply::apply(context, &there, &planned.objects).await?;
+    let applied = apply::apply(context, &there, database.as_ref(), &planned.objects).await?;
+    findings.applied = applied.objects;
+    let version =
+        service.database.as_ref().zip(database.as_ref()).and_then(|(server, database)| {
+            image(server, &context.settings.plan, database.held.as_ref()).refused
+        });
+    findings.refused = version.or(applied.refused);
     // When none reports, as at the operator's own start, what was reported last is still known.
     let known = resource.status.as_ref().and_then(|status| status.sidecar_version.clone());
     findings.sidecar_version = mesh.observed().reports.version(service.name.as_str()).or(known);

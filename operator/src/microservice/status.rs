@@ -13,6 +13,7 @@ use murmur_crds::{Microservice, MicroserviceStatus};
 use murmur_plan::labels;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
+use murmur_plan::status::database;
 use murmur_plan::status::microservice::{Observed, invalid, of};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -30,6 +31,8 @@ pub(super) struct Findings {
     pub(super) applied: Vec<Arc<DynamicObject>>,
     /// Why the cluster is not as planned.
     pub(super) blocked: Option<Problem>,
+    /// What is asked for of its data and is not done, while all goes on as before.
+    pub(super) refused: Option<Problem>,
     /// Why its place on the bus is not there.
     pub(super) bus: Option<Problem>,
     /// When to look again although nothing has changed, for its number of pods.
@@ -61,13 +64,22 @@ fn status(resource: &Microservice, context: &Context, findings: &Findings) -> Mi
     let namespace = resource.namespace().unwrap_or_default();
     let name = service.name.as_str();
     let deployment: Option<Deployment> = newest(context, findings, &namespace, name);
-    let claim: Option<PersistentVolumeClaim> =
-        newest(context, findings, &namespace, &labels::data_claim(&service.name));
-    let pods: Vec<Pod> = context.cache.pods(&namespace, name).iter().map(|pod| Pod::clone(pod)).collect();
+    let claim = match service.database {
+        Some(_) => labels::database(&service.name),
+        None => labels::data_claim(&service.name),
+    };
+    let claim: Option<PersistentVolumeClaim> = newest(context, findings, &namespace, &claim);
+    let copies = |pods: Vec<Arc<Pod>>| pods.iter().map(|pod| Pod::clone(pod)).collect::<Vec<_>>();
+    let pods = copies(context.cache.pods(&namespace, name));
+    let servers = copies(context.cache.database_pods(&namespace, name));
     let observed = Observed {
         deployment: deployment.as_ref(),
-        claim: claim.as_ref(),
         pods: &pods,
+        database: database::Observed {
+            claim: claim.as_ref(),
+            pods: &servers,
+            refused: findings.refused.as_ref(),
+        },
         blocked: findings.blocked.clone(),
         bus: findings.bus.clone(),
         upgrade: findings.upgrade.clone(),

@@ -20,6 +20,9 @@ pub enum ClaimsError {
     /// The signature failed.
     #[error("a JWT could not be signed: {0}")]
     Sign(String),
+    /// A certificate could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Certificate(String),
 }
 
 /// A user of a mesh's account, as planned.

@@ -6,11 +6,13 @@
 //! volumes do.
 
 mod account;
+mod authority;
 mod claims;
 mod material;
 mod store;
 
 pub use account::{Account, account_claims};
+pub use authority::{Authority, Certificate, RENEWED_BEFORE};
 pub use claims::{ClaimsError, User, expires, mint_user, same_account, same_user};
 pub use material::{SystemUser, Trust, auth_conf, files};
-pub use store::{TrustError, load_account, load_trust};
+pub use store::{TrustError, load_account, load_authority, load_trust};

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::account::Account;
+use super::authority::Authority;
 use super::claims::ClaimsError;
 use super::material::{self, AUTH_CONF, Trust};
 use crate::settings::Settings;
@@ -90,6 +92,22 @@ pub async fn load_account(client: &kube::Client, namespace: &str, mesh: &str) ->
     })
 }
 
+/// The authority for database servers; made now if there is none.
+///
+/// # Errors
+/// When it can be neither read nor made, or is not usable.
+pub async fn load_authority(client: &kube::Client, settings: &Settings) -> Result<Authority, TrustError> {
+    let namespace = &settings.namespace;
+    let name = settings.authority_secret();
+    let now = Timestamp::now().as_second();
+    let files = secret(client, namespace, &name, || Authority::files(now)).await?;
+    Authority::parse(&files).map_err(|source| TrustError::Content {
+        name,
+        namespace: namespace.clone(),
+        source,
+    })
+}
+
 async fn read_secret(
     client: &kube::Client,
     namespace: &str,
@@ -119,7 +137,7 @@ async fn secret(
     let object = Secret { metadata: metadata(name), data: Some(data), ..Secret::default() };
     match api.create(&PostParams::default(), &object).await {
         Ok(_) => {
-            tracing::info!(secret = name, namespace, "made keys for the bus");
+            tracing::info!(secret = name, namespace, "made keys");
             Ok(files)
         }
         // Another replica was faster: what it made is what counts.

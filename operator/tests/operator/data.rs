@@ -49,7 +49,7 @@ fn a_claim_survives_its_service_and_is_taken_up_again() {
 }
 
 /// Does what the garbage collector would: what an owner that is gone owned goes, too.
-async fn collect(world: &World, ns: &str, owner: &str) -> anyhow::Result<()> {
+pub async fn collect(world: &World, ns: &str, owner: &str) -> anyhow::Result<()> {
     let kinds = murmur_plan::object::prunable().into_iter().chain([murmur_plan::object::claim()]);
     for kind in kinds {
         let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), ns, &kind);

@@ -7,6 +7,7 @@
 mod backup;
 mod bus;
 mod data;
+mod database;
 mod election;
 mod failure;
 mod objects;

@@ -15,10 +15,14 @@ async fn settled(world: &World, prefix: &str) -> anyhow::Result<String> {
     let ns = world.namespace(prefix).await?;
     // Values that the API server writes in another way than the user.
     let spec = json!({"resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}}, "volume": {"size": "1024Mi"},
+        "database": {"engine": "Postgres", "storage": {"size": "1024Mi"},
+            "resources": {"requests": {"cpu": "1000m"}}},
         "env": [{"name": "A", "value": ""}], "publishes": [{"type": "A"}]});
     world.microservice(&ns, "users", spec).await?;
     world.subscription(&ns, "mine", "users", "A", json!({})).await?;
     world.pods_become_ready(&ns, "users").await?;
+    world.claim_is_bound(&ns, "users-db", "1Gi").await?;
+    world.server_is(&ns, "users", true).await?;
     world.condition(&ns, "users", "Ready", "True").await?;
     world.condition(&ns, "users", "BusReady", "True").await?;
     world.condition_of::<EventSubscription>(&ns, "mine", "CaughtUp", "True").await?;

@@ -3,21 +3,7 @@
 use murmur_crds::mesh::{EventStore, MeshSpec, Retention};
 
 use super::*;
-use crate::settings::EventStoreDefaults;
-
-fn settings() -> Settings {
-    Settings {
-        sidecar_image: "murmur/sidecar:dev".into(),
-        cli_image: "murmur/operator:dev".into(),
-        bus_url: "nats://nats:4222".into(),
-        event_store: EventStoreDefaults {
-            replicas: 1,
-            max_bytes: 1 << 30,
-            duplicate_window: Duration::from_secs(600),
-        },
-        tracing: None,
-    }
-}
+use crate::examples::settings;
 
 fn mesh(store: EventStore) -> Mesh {
     Mesh::new("default", MeshSpec { event_store: Some(store) })

@@ -6,18 +6,23 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 
-use super::{ValidMicroservice, metadata};
+use super::{Storage, ValidMicroservice, metadata};
 use crate::labels;
 
-/// The claim, if the service keeps data. It has no owner, and so outlives its
-/// Microservice, unless it is to be deleted with it.
+/// The claim, if the service keeps data at /data.
 pub(super) fn claim(service: &ValidMicroservice) -> Option<PersistentVolumeClaim> {
     let storage = service.storage.as_ref()?;
-    let mut metadata = metadata(service, labels::data_claim(&service.name));
+    Some(of(service, labels::data_claim(&service.name), storage))
+}
+
+/// A claim. It has no owner, and so outlives its Microservice, unless it is to
+/// be deleted with it.
+pub(crate) fn of(service: &ValidMicroservice, name: String, storage: &Storage) -> PersistentVolumeClaim {
+    let mut metadata = metadata(service, name);
     if !storage.delete_with_service {
         metadata.owner_references = None;
     }
-    Some(PersistentVolumeClaim {
+    PersistentVolumeClaim {
         metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
@@ -29,5 +34,5 @@ pub(super) fn claim(service: &ValidMicroservice) -> Option<PersistentVolumeClaim
             ..PersistentVolumeClaimSpec::default()
         }),
         status: None,
-    })
+    }
 }

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use murmur_mesh::config::{ADMIN_PORT, LOCAL_PORT, TOKEN_FILE};
 
-use super::{Input, SERVICE_CONTAINER, ValidMicroservice, sidecar};
+use super::{Input, SERVICE_CONTAINER, ValidMicroservice, database, sidecar};
 use crate::labels;
 use crate::subscription::ValidSubscription;
 
@@ -79,6 +79,7 @@ fn container(service: &ValidMicroservice) -> Container {
     if service.storage.is_some() {
         mounts.push(mount(DATA_VOLUME, DATA, false));
     }
+    mounts.extend(database::service_mount(service));
     Container {
         name: SERVICE_CONTAINER.to_owned(),
         image: Some(service.image.clone()),
@@ -131,21 +132,11 @@ fn container(service: &ValidMicroservice) -> Container {
 fn environment(service: &ValidMicroservice) -> Vec<EnvVar> {
     let mut all = service.env.clone();
     all.push(variable("MURMUR_URL", format!("http://127.0.0.1:{LOCAL_PORT}")));
-    all.push(EnvVar {
-        name: "MURMUR_TOKEN".to_owned(),
-        value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector {
-                name: labels::sidecar_object(&service.name),
-                key: TOKEN_FILE.to_owned(),
-                optional: None,
-            }),
-            ..EnvVarSource::default()
-        }),
-        value: None,
-    });
+    all.push(secret_variable("MURMUR_TOKEN", labels::sidecar_object(&service.name), TOKEN_FILE));
     if service.storage.as_ref().is_some_and(|storage| storage.sqlite) {
         all.push(variable("DATABASE_PATH", DATABASE.to_owned()));
     }
+    all.extend(database::variables(service));
     all
 }
 
@@ -208,12 +199,23 @@ fn volumes(service: &ValidMicroservice) -> Vec<Volume> {
             ..Volume::default()
         });
     }
+    all.extend(database::volumes(service));
     all
 }
 
 /// A plain environment variable.
 pub(super) fn variable(name: &str, value: String) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
+}
+
+/// An environment variable with the content of a Secret's key.
+pub(super) fn secret_variable(name: &str, secret: String, key: &str) -> EnvVar {
+    let selector = SecretKeySelector { name: secret, key: key.to_owned(), optional: None };
+    EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource { secret_key_ref: Some(selector), ..EnvVarSource::default() }),
+        value: None,
+    }
 }
 
 /// A volume at a path.

@@ -10,7 +10,7 @@ use murmur_mesh::config::{ADMIN_PORT, CONFIG_FILE};
 use super::pod::{
     BUS_VOLUME, CONFIG_VOLUME, DATA, DATA_VOLUME, DATABASE, container_security, http_probe, mount, variable,
 };
-use super::{Input, SIDECAR_CONTAINER};
+use super::{Input, SIDECAR_CONTAINER, database};
 use crate::settings::Tracing;
 
 /// Where the Secret and the ConfigMap are mounted.
@@ -26,6 +26,7 @@ pub(super) fn container(input: &Input<'_>) -> Container {
     if service.storage.is_some() {
         mounts.push(mount(DATA_VOLUME, DATA, false));
     }
+    mounts.extend(database::sidecar_mount(service));
     Container {
         name: SIDECAR_CONTAINER.to_owned(),
         image: Some(input.sidecar.image.clone()),
@@ -90,6 +91,7 @@ fn environment(input: &Input<'_>) -> Vec<EnvVar> {
             all.push(variable("MURMUR_DATABASE_PATH", DATABASE.to_owned()));
         }
     }
+    all.extend(database::sidecar_variable(service));
     all.extend(input.sidecar.tracing.iter().flat_map(traces));
     all
 }

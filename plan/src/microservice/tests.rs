@@ -51,6 +51,7 @@ fn objects_with(
         sidecar,
         upgraded_from: None,
         config: &config,
+        database: None,
     })
 }
 

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use murmur_crds::Microservice;
+use murmur_crds::database::Engine;
 use murmur_crds::microservice::{self as crd, WhenDeleted};
 use murmur_crds::quantity;
 use murmur_mesh::config::{Answer, LogLevel};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::talks::{self, Call};
 use crate::autoscaling::Autoscaling;
+use crate::database::{self, Server};
 use crate::invalid::{self, Invalid};
 
 /// The user and group of a pod that does not say.
@@ -66,6 +68,8 @@ pub struct ValidMicroservice {
     pub pod_overrides: Map<String, Value>,
     /// Its data, at /data.
     pub storage: Option<Storage>,
+    /// Its database server.
+    pub database: Option<Server>,
     /// The types that it may publish.
     pub publishes: Vec<EventType>,
     /// The schemas of those types that have one.
@@ -138,7 +142,7 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
             }
         },
         autoscaling,
-        env: env(spec, storage.as_ref())?,
+        env: env(spec)?,
         env_from: spec.env_from.clone(),
         command: spec.command.clone(),
         args: spec.args.clone(),
@@ -149,6 +153,7 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         run_as_group: identity.run_as_group.unwrap_or(DEFAULT_ID),
         pod_overrides: spec.pod_overrides.clone().unwrap_or_default(),
         storage,
+        database: spec.database.as_ref().map(database::validate).transpose()?.flatten(),
         publishes: talks::publishes(spec)?,
         schemas: talks::schemas(spec)?,
         answers: talks::answers(spec)?,
@@ -188,34 +193,47 @@ fn autoscaling(spec: &crd::Autoscaling, storage: Option<&Storage>) -> Result<Aut
     }
 }
 
-fn env(spec: &murmur_crds::MicroserviceSpec, storage: Option<&Storage>) -> Result<Vec<EnvVar>, Invalid> {
-    let sqlite = storage.is_some_and(|storage| storage.sqlite);
-    match spec
-        .env
-        .iter()
-        .find(|variable| variable.name.starts_with("MURMUR_") || (sqlite && variable.name == "DATABASE_PATH"))
-    {
+/// What Murmur sets for a service with a database of this engine.
+fn database_variables(engine: Engine) -> &'static [&'static str] {
+    match engine {
+        Engine::SQLite => &["DATABASE_PATH"],
+        Engine::Postgres => &[
+            "DATABASE_URL",
+            "DATABASE_HOST",
+            "DATABASE_PORT",
+            "DATABASE_NAME",
+            "DATABASE_USER",
+            "DATABASE_PASSWORD",
+            "DATABASE_CA_FILE",
+        ],
+    }
+}
+
+fn env(spec: &murmur_crds::MicroserviceSpec) -> Result<Vec<EnvVar>, Invalid> {
+    let reserved = spec.database.as_ref().map_or(&[][..], |database| database_variables(database.engine));
+    let is_ours = |name: &str| name.starts_with("MURMUR_") || reserved.contains(&name);
+    match spec.env.iter().find(|variable| is_ours(&variable.name)) {
         None => Ok(spec.env.clone()),
         Some(variable) => Err(Invalid::InvalidValue {
             field: "spec.env".to_owned(),
             value: variable.name.clone(),
-            rule: "MURMUR_… and, with a database, DATABASE_PATH are set by Murmur",
+            rule: "MURMUR_… and, with a database, DATABASE_… are set by Murmur",
         }),
     }
 }
 
 fn storage(spec: &murmur_crds::MicroserviceSpec) -> Result<Option<Storage>, Invalid> {
-    let (field, storage, sqlite) = match (&spec.database, &spec.volume) {
-        (Some(database), _) => ("spec.database.storage.size", &database.storage, true),
-        (None, Some(volume)) => ("spec.volume.size", volume, false),
-        (None, None) => return Ok(None),
-    };
-    storage.size.bytes().map_err(|error| Invalid::InvalidQuantity { field: field.to_owned(), error })?;
+    if let Some(database) = spec.database.as_ref().filter(|database| database.engine == Engine::SQLite) {
+        return database::storage(database).map(Some);
+    }
+    let Some(storage) = &spec.volume else { return Ok(None) };
+    let field = "spec.volume.size".to_owned();
+    storage.size.bytes().map_err(|error| Invalid::InvalidQuantity { field, error })?;
     Ok(Some(Storage {
         size: storage.size.to_core(),
         storage_class_name: storage.storage_class_name.clone(),
         delete_with_service: storage.when_deleted == WhenDeleted::Delete,
-        sqlite,
+        sqlite: false,
     }))
 }
 
@@ -234,7 +252,7 @@ fn sidecar_resources(wanted: Option<&crd::Resources>) -> crd::Resources {
 }
 
 /// Resources of core/v1, checked: the API server would refuse the Deployment.
-fn resources(field: &str, resources: &crd::Resources) -> Result<ResourceRequirements, Invalid> {
+pub(crate) fn resources(field: &str, resources: &crd::Resources) -> Result<ResourceRequirements, Invalid> {
     check_resources(field, resources)?;
     let amounts = |amounts: &BTreeMap<String, Quantity>| (!amounts.is_empty()).then(|| amounts.clone());
     Ok(ResourceRequirements {

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use murmur_crds::MicroserviceStatus;
-use murmur_crds::database::{DatabasePhase, DatabaseStatus};
 
-use super::conditions::{BUS_READY, DATABASE_READY, Finding, PROGRESSING, Problem, READY, State, merge};
+use super::conditions::{BUS_READY, Finding, PROGRESSING, Problem, READY, State, merge};
+use super::database;
 use crate::labels;
 use crate::microservice::ValidMicroservice;
 
@@ -15,10 +15,10 @@ use crate::microservice::ValidMicroservice;
 pub struct Observed<'a> {
     /// Its Deployment, if there is one.
     pub deployment: Option<&'a Deployment>,
-    /// Its claim, if there is one.
-    pub claim: Option<&'a PersistentVolumeClaim>,
     /// Its pods.
     pub pods: &'a [Pod],
+    /// Its database.
+    pub database: database::Observed<'a>,
     /// Why its objects could not be applied, such as `NameTaken`.
     pub blocked: Option<Problem>,
     /// Why its place on the bus is not there; `None`: it is, and this was seen.
@@ -53,8 +53,7 @@ pub fn of(
     observed: &Observed<'_>,
     now: Timestamp,
 ) -> MicroserviceStatus {
-    let database =
-        service.storage.as_ref().filter(|storage| storage.sqlite).map(|_| database(service, observed));
+    let database = database::of(service, &observed.database);
     let rollout = rollout(service, observed);
     let mut findings = vec![ready(observed, database.as_ref().map(|(_, finding)| finding), &rollout)];
     findings.extend(database.as_ref().map(|(_, finding)| finding.clone()));
@@ -137,7 +136,10 @@ fn ready(observed: &Observed<'_>, database: Option<&Finding>, rollout: &Rollout)
         }
         Rollout::Complete => match database.filter(|finding| finding.state == State::False) {
             Some(finding) => not(&finding.reason, &finding.message),
-            None => Finding::new(READY, true, "Available", "all pods are available"),
+            None => match observed.database.refused {
+                Some(problem) => not(&problem.reason, &problem.message),
+                None => Finding::new(READY, true, "Available", "all pods are available"),
+            },
         },
     }
 }
@@ -156,31 +158,6 @@ fn progressing(observed: &Observed<'_>, rollout: Rollout) -> Finding {
         (Rollout::Under(message), _) => Finding::new(PROGRESSING, true, "RollingOut", message),
         (Rollout::Stuck(message), _) => Finding::new(PROGRESSING, false, "ProgressDeadlineExceeded", message),
     }
-}
-
-fn database(service: &ValidMicroservice, observed: &Observed<'_>) -> (DatabaseStatus, Finding) {
-    let name = labels::data_claim(&service.name);
-    let phase = observed
-        .claim
-        .map(|claim| claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending"));
-    let (phase, ready, reason, message) = match phase {
-        Some("Bound") => (DatabasePhase::Bound, true, "Bound", format!("the claim {name} is bound")),
-        Some("Lost") => (
-            DatabasePhase::Lost,
-            false,
-            "ClaimLost",
-            format!("the volume of the claim {name} has gone: restore it, or delete the claim to start anew"),
-        ),
-        Some(_) => (
-            DatabasePhase::Pending,
-            false,
-            "ClaimPending",
-            format!("the claim {name} has no volume yet: kubectl describe pvc {name} says why"),
-        ),
-        None => (DatabasePhase::Pending, false, "ClaimMissing", format!("the claim {name} is not there yet")),
-    };
-    let status = DatabaseStatus { phase, claim_name: Some(name) };
-    (status, Finding::new(DATABASE_READY, ready, reason, message))
 }
 
 /// Why a pod could not even be made, if so: a quota or a policy refused it.

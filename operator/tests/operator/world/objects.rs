@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
 use kube::Resource;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use murmur_crds::{EventSubscription, Microservice};
@@ -94,6 +94,37 @@ impl World {
             "availableReplicas": replicas,
             "conditions": [{"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"}]}});
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+        Ok(())
+    }
+
+    /// Does what a provisioner would: the claim has a volume of this size.
+    pub async fn claim_is_bound(&self, namespace: &str, name: &str, size: &str) -> anyhow::Result<()> {
+        let claims = self.api::<PersistentVolumeClaim>(namespace);
+        wait("the claim is there", || async { Ok(claims.get_opt(name).await?) }).await?;
+        let status = json!({"status": {"phase": "Bound", "capacity": {"storage": size}}});
+        claims.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await?;
+        Ok(())
+    }
+
+    /// Does what the StatefulSet's controller and a kubelet would: the server's pod is there, and answers or not.
+    pub async fn server_is(&self, namespace: &str, service: &str, ready: bool) -> anyhow::Result<()> {
+        let (pods, name) = (self.api::<Pod>(namespace), format!("{service}-db-0"));
+        if pods.get_opt(&name).await?.is_none() {
+            let sets = self.api::<StatefulSet>(namespace);
+            let set = format!("{service}-db");
+            let set = wait("the StatefulSet is there", || async { Ok(sets.get_opt(&set).await?) }).await?;
+            let template = serde_json::to_value(set.spec.unwrap_or_default().template)?;
+            let spec = json!({"containers": template["spec"]["containers"], "volumes": template["spec"]["volumes"],
+                "automountServiceAccountToken": false, "serviceAccountName": template["spec"]["serviceAccountName"]});
+            let labels = &template["metadata"]["labels"];
+            let pod =
+                serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": spec}))?;
+            pods.create(&PostParams::default(), &pod).await?;
+        }
+        let container = json!({"name": "database", "image": "", "imageID": "", "restartCount": 0, "ready": ready,
+            "started": true, "state": {"running": {}}});
+        let status = json!({"status": {"phase": "Running", "containerStatuses": [container]}});
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await?;
         Ok(())
     }
 

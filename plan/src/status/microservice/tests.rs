@@ -1,8 +1,11 @@
 //! What a user reads of a Microservice.
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use murmur_crds::database::DatabasePhase;
 use serde_json::{Value, json};
 
+use super::super::conditions::DATABASE_READY;
 use super::*;
 use crate::examples::valid;
 
@@ -137,7 +140,11 @@ fn a_database_stands_where_its_claim_does() {
         let claim = phase.map(claim);
         let status = status(
             SQLITE,
-            &Observed { deployment: Some(&deployment), claim: claim.as_ref(), ..Observed::default() },
+            &Observed {
+                deployment: Some(&deployment),
+                database: database::Observed { claim: claim.as_ref(), ..Default::default() },
+                ..Observed::default()
+            },
         );
         let database = status.database.as_ref().unwrap();
         assert_eq!((database.phase, database.claim_name.as_deref()), (expected, Some("a-data")));
@@ -146,6 +153,16 @@ fn a_database_stands_where_its_claim_does() {
             assert_eq!(summary(&status, READY), reason);
         }
     }
+}
+
+#[test]
+fn a_volume_that_cannot_grow_is_told() {
+    let deployment = deployment(1, 1, 1);
+    let refused = Problem::new("StorageCannotGrow", "the class does not allow it");
+    let database = database::Observed { refused: Some(&refused), ..Default::default() };
+    let observed = Observed { deployment: Some(&deployment), database, ..Observed::default() };
+    let status = status("{image: a, port: 80, volume: {size: 2Gi}}", &observed);
+    assert_eq!(summary(&status, READY), "False StorageCannotGrow");
 }
 
 #[test]

@@ -1,0 +1,181 @@
+//! The database of a service: its server, with all that it needs and nobody
+//! else reaches.
+//!
+//! A server is one pod of a StatefulSet over a plain claim, made from the
+//! engine's ordinary image and by that image's conventions. What differs from
+//! engine to engine stands in its [`Recipe`].
+
+mod credentials;
+mod network;
+mod postgres;
+mod server;
+mod validate;
+mod version;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use murmur_mesh::name::{MeshName, ServiceName};
+use serde_json::Value;
+
+pub use credentials::{Secrets, names};
+pub use server::CONTAINER;
+pub(crate) use validate::storage;
+pub use validate::validate;
+pub use version::{Held, Settled, Version, settle};
+
+use crate::invalid::Invalid;
+use crate::labels;
+use crate::microservice::{self, Storage, ValidMicroservice};
+use crate::object::Object;
+use crate::settings::Settings;
+
+/// The name of the database and of the role that owns it.
+pub const SERVICE: &str = "service";
+/// Where the service and its sidecar find what they need to come in.
+pub(crate) const FOLDER: &str = "/var/run/murmur/database";
+/// The authority's certificate, in that folder and in the Secret.
+pub(crate) const CA_FILE: &str = "ca.crt";
+
+/// The kinds of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// PostgreSQL.
+    Postgres,
+}
+
+impl Engine {
+    /// As the resource writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "Postgres",
+        }
+    }
+}
+
+/// A database server that can be planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Its kind.
+    pub engine: Engine,
+    /// The version that is wished for; `None`: the operator's.
+    pub version: Option<Version>,
+    /// The image in place of the operator's.
+    pub image: Option<String>,
+    /// Resources of its container.
+    pub resources: ResourceRequirements,
+    /// The memory, in bytes, that it is configured for.
+    pub memory: i64,
+    /// Its volume.
+    pub storage: Storage,
+    /// The size of that in bytes.
+    pub storage_bytes: i64,
+    /// Parameters of its configuration file in place of ours.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// What the operator knows when it plans a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Passwords and certificates.
+    pub secrets: &'a Secrets,
+    /// What the claim says about the data on it.
+    pub held: Option<&'a Held>,
+}
+
+/// What is peculiar to an engine.
+struct Recipe {
+    port: u16,
+    /// Where the claim is mounted.
+    volume: &'static str,
+    /// The folder in it that holds the data.
+    data: &'static str,
+    /// What the image's entry point is told to run.
+    arguments: Vec<&'static str>,
+    environment: Vec<(&'static str, String)>,
+    /// The configuration: a change of it restarts the server.
+    configuration: BTreeMap<&'static str, String>,
+    /// Scripts: a change of them does not.
+    scripts: BTreeMap<&'static str, &'static str>,
+    /// More places for files of the configuration and the scripts: file, folder, name there.
+    places: Vec<(&'static str, &'static str, &'static str)>,
+    /// Folders that the server writes to beside its data, and how much may be in them.
+    writable: Vec<(&'static str, &'static str, Option<String>)>,
+    /// The scripts for the probes.
+    ready: &'static str,
+    alive: &'static str,
+    /// Keys of the credentials that the server's container sees.
+    credentials: Vec<&'static str>,
+}
+
+/// The image that runs, and what the claim says of it.
+pub fn image(server: &Server, settings: &Settings, held: Option<&Held>) -> Settled {
+    let ours = match server.engine {
+        Engine::Postgres => &settings.databases.postgres,
+    };
+    settle(server, ours, held)
+}
+
+/// The port that a server listens on.
+pub fn port(engine: Engine) -> u16 {
+    match engine {
+        Engine::Postgres => postgres::PORT,
+    }
+}
+
+/// Host and port, as the status shows them.
+pub fn endpoint(service: &ServiceName, mesh: &MeshName, engine: Engine) -> String {
+    format!("{}:{}", credentials::host(service, mesh), port(engine))
+}
+
+/// The objects of a server, in the order in which they are applied: credentials
+/// before the claim, so that no claim is ever without.
+///
+/// # Errors
+/// When an object cannot be written down, which no type of k8s-openapi does.
+pub(crate) fn objects(
+    service: &ValidMicroservice,
+    server: &Server,
+    settings: &Settings,
+    known: Known<'_>,
+) -> Result<Vec<Object>, Invalid> {
+    let settled = image(server, settings, known.held);
+    let recipe = match server.engine {
+        Engine::Postgres => postgres::recipe(server, &settled.version),
+    };
+    let claim = claim(service, server, &settled);
+    Ok(vec![
+        credentials::secret(service, server, known.secrets)?,
+        credentials::certificate(service, known.secrets)?,
+        microservice::object(&claim)?,
+        server::account(service)?,
+        server::files(service, &recipe)?,
+        network::service(service, &recipe)?,
+        network::policy(service, &recipe)?,
+        server::stateful_set(service, server, &recipe, &settled.image)?,
+    ])
+}
+
+/// The claim, which says what the data on it is.
+fn claim(
+    service: &ValidMicroservice,
+    server: &Server,
+    settled: &Settled,
+) -> k8s_openapi::api::core::v1::PersistentVolumeClaim {
+    let mut claim = microservice::claim_of(service, labels::database(&service.name), &server.storage);
+    claim.metadata.annotations = Some(BTreeMap::from([
+        (labels::ENGINE.to_owned(), server.engine.as_str().to_owned()),
+        (labels::DATABASE_VERSION.to_owned(), settled.version.to_string()),
+        (labels::DATABASE_IMAGE.to_owned(), settled.image.clone()),
+    ]));
+    claim
+}
+
+/// The metadata of an object of a server, as JSON.
+fn metadata(service: &ValidMicroservice, name: String) -> Result<Value, Invalid> {
+    serde_json::to_value(microservice::metadata(service, name))
+        .map_err(|error| Invalid::InvalidPodOverrides(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! How a server is reached, and by whom.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde_json::json;
+
+use super::{Recipe, metadata};
+use crate::invalid::Invalid;
+use crate::labels;
+use crate::microservice::ValidMicroservice;
+use crate::object::{self, Object};
+
+/// The Service. A server that is not ready is reached all the same: one whose
+/// volume is full still answers, and may have rows deleted.
+pub(super) fn service(service: &ValidMicroservice, recipe: &Recipe) -> Result<Object, Invalid> {
+    let name = labels::database(&service.name);
+    Ok(object::of::<Service>(
+        name.clone(),
+        json!({
+            "metadata": metadata(service, name)?,
+            "spec": {
+                "type": "ClusterIP",
+                "selector": labels::database_selector(&service.name),
+                "publishNotReadyAddresses": true,
+                "ports": [{"name": "database", "port": recipe.port, "targetPort": recipe.port, "protocol": "TCP"}],
+            },
+        }),
+    ))
+}
+
+/// The policy: the service's own pods come in, nobody else, and nothing goes out, as no rule lets it.
+pub(super) fn policy(service: &ValidMicroservice, recipe: &Recipe) -> Result<Object, Invalid> {
+    let name = labels::database(&service.name);
+    Ok(object::of::<NetworkPolicy>(
+        name.clone(),
+        json!({
+            "metadata": metadata(service, name)?,
+            "spec": {
+                "podSelector": {"matchLabels": labels::database_selector(&service.name)},
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{
+                    "from": [{"podSelector": {"matchLabels": labels::selector(&service.name)}}],
+                    "ports": [{"port": recipe.port, "protocol": "TCP"}],
+                }],
+            },
+        }),
+    ))
+}

@@ -1,0 +1,176 @@
+//! What is made for a database server. The snapshot shows a review what a
+//! change does to a cluster.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::*;
+use crate::examples::{microservice, settings, valid};
+use crate::status::conditions::Problem;
+
+fn spec(database: &str) -> String {
+    format!(
+        "{{image: a, port: 8080, replicas: 3, database: {{engine: Postgres, storage: {{size: 1Gi}}{database}}}}}"
+    )
+}
+
+/// A Postgres with these fields besides the engine and a volume of 1Gi.
+pub(super) fn server(more: &str) -> Server {
+    let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+    valid("users", &spec(&more)).database.unwrap()
+}
+
+fn secrets() -> Secrets {
+    Secrets {
+        password: "password-of-service".into(),
+        admin_password: "password-of-admin".into(),
+        murmur_password: "password-of-murmur".into(),
+        authority: "authority".into(),
+        certificate: "certificate".into(),
+        key: "key".into(),
+    }
+}
+
+fn planned(spec: &str, held: Option<&Held>) -> Vec<Object> {
+    let service = valid("users", spec);
+    let known = Known { secrets: &secrets(), held };
+    objects(&service, service.database.as_ref().unwrap(), &settings(), known).unwrap()
+}
+
+fn one<'a>(objects: &'a [Object], kind: &str) -> &'a Value {
+    &objects.iter().find(|object| object.resource.kind == kind).unwrap().value
+}
+
+fn image_of(objects: &[Object]) -> &Value {
+    &one(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["image"]
+}
+
+fn held(version: &str, image: &str) -> Held {
+    Held { engine: "Postgres".into(), version: Version::parse(version).unwrap(), image: image.into() }
+}
+
+#[test]
+fn a_postgres_server() {
+    let mut text = String::new();
+    for object in planned(&spec(""), None) {
+        writeln!(text, "---\n{}", serde_saphyr::to_string(&object.value).unwrap().trim_end()).unwrap();
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn credentials_and_claim_outlive_the_service_unless_they_are_to_go_with_it() {
+    for (when_deleted, owned) in [("Retain", false), ("Delete", true)] {
+        let spec = spec("").replace("size: 1Gi", &format!("size: 1Gi, whenDeleted: {when_deleted}"));
+        for object in planned(&spec, None) {
+            let has_owner = object.value["metadata"]["ownerReferences"][0]["uid"] == "uid-of-users";
+            assert_eq!(has_owner, !object.is_kept() || owned, "{} {}", object.resource.kind, object.name);
+            let prunable = crate::object::prunable().contains(&object.resource);
+            assert_eq!(prunable, !object.is_claim(), "{}", object.resource.kind);
+        }
+    }
+}
+
+#[test]
+fn credentials_are_made_before_the_claim_and_all_else_before_the_server() {
+    let kinds: Vec<String> = planned(&spec(""), None).into_iter().map(|it| it.resource.kind).collect();
+    let at = |kind: &str| kinds.iter().position(|it| it == kind).unwrap();
+    assert!(at("Secret") < at("PersistentVolumeClaim"));
+    assert_eq!(at("StatefulSet"), kinds.len() - 1);
+}
+
+#[test]
+fn no_password_stands_anywhere_but_in_the_secret() {
+    for object in planned(&spec(""), None) {
+        assert!(!object.value.to_string().contains("password-of-"), "{}", object.resource.kind);
+    }
+}
+
+#[test]
+fn the_pods_of_a_server_are_none_of_the_services_own() {
+    let objects = planned(&spec(""), None);
+    let labels = &one(&objects, "StatefulSet")["spec"]["template"]["metadata"]["labels"];
+    assert!(labels[labels::MICROSERVICE].is_null(), "its Service would lead to them");
+    let policy = one(&objects, "NetworkPolicy");
+    assert_eq!(
+        policy["spec"]["podSelector"]["matchLabels"],
+        serde_json::json!({(labels::DATABASE): "users"})
+    );
+    assert_eq!(
+        policy["spec"]["ingress"][0]["from"],
+        serde_json::json!([{"podSelector": {"matchLabels": {(labels::MICROSERVICE): "users"}}}])
+    );
+}
+
+#[test]
+fn a_change_of_configuration_restarts_the_server_and_nothing_else_does() {
+    let template = |more: &str| one(&planned(&spec(more), None), "StatefulSet")["spec"]["template"].clone();
+    let bigger = ", resources: {requests: {memory: 256Mi}}";
+    assert_eq!(template(""), template(bigger), "it says what holds anyway");
+    assert_ne!(template(""), template(", postgres: {parameters: {work_mem: 16MB}}"));
+}
+
+#[test]
+fn a_minor_version_rolls_and_a_major_one_is_refused_while_there_is_data() {
+    let mine = held("16.3", "docker.io/postgres:16.3");
+    let run = |version: &str| image(&server(version), &settings(), Some(&mine));
+    assert_eq!(run("version: \"16.4\"").image, "docker.io/postgres:16.4");
+    assert_eq!(run("version: \"16\"").refused, None);
+    let refused = run("version: \"17\"");
+    assert_eq!(
+        (refused.image.as_str(), refused.version.to_string().as_str()),
+        ("docker.io/postgres:16.3", "16.3")
+    );
+    let Some(Problem { reason, message }) = refused.refused else { panic!("it was not refused") };
+    assert_eq!(reason, "MajorVersionRefused");
+    assert!(message.contains("docs/databases.md"), "{message}");
+    // The operator's own version is 17 by now: nobody asked for it.
+    let kept = run("");
+    assert_eq!((kept.image.as_str(), kept.refused), ("docker.io/postgres:16.3", None));
+    assert_eq!(image(&server(""), &settings(), None).image, "docker.io/postgres:17");
+    // The claim goes on saying what the data is.
+    let objects = planned(&spec(", version: \"17\""), Some(&mine));
+    assert_eq!(image_of(&objects), "docker.io/postgres:16.3");
+    let claim = &one(&objects, "PersistentVolumeClaim")["metadata"]["annotations"];
+    assert_eq!(claim[labels::DATABASE_VERSION], "16.3");
+}
+
+#[test]
+fn an_image_of_ones_own_takes_the_place_of_the_operators() {
+    let own = "version: \"17.2\", image: \"registry.example/postgres@sha256:0\"";
+    assert_eq!(image(&server(own), &settings(), None).image, "registry.example/postgres@sha256:0");
+}
+
+#[test]
+fn the_limit_of_memory_is_twice_the_request_unless_it_is_said() {
+    let of = |more: &str| {
+        let server = server(more);
+        let amount = |map: Option<BTreeMap<_, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
+            map.unwrap_or_default()["memory"].0.clone()
+        };
+        (server.memory >> 20, amount(server.resources.requests), amount(server.resources.limits))
+    };
+    assert_eq!(of(""), (256, "256Mi".into(), (512_u32 << 20).to_string()));
+    assert_eq!(of("resources: {limits: {memory: 1Gi}}"), (1024, "1Gi".into(), "1Gi".into()));
+    let both = "resources: {requests: {memory: 1Gi}, limits: {memory: 3Gi}}";
+    assert_eq!(of(both), (1024, "1Gi".into(), "3Gi".into()));
+}
+
+#[test]
+fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
+    for (spec, field) in [
+        ("{engine: Postgres}", "spec.database.storage"),
+        ("{engine: SQLite}", "spec.database.storage"),
+        ("{engine: Postgres, storage: {size: big}}", "spec.database.storage.size"),
+        ("{engine: Postgres, storage: {size: 1Gi}, version: latest}", "spec.database.version"),
+        (
+            "{engine: Postgres, storage: {size: 1Gi}, resources: {requests: {memory: much}}}",
+            "spec.database.resources.requests.memory",
+        ),
+    ] {
+        let resource = microservice("users", &format!("{{image: a, port: 80, database: {spec}}}"));
+        let error = crate::microservice::validate(&resource).unwrap_err();
+        assert!(error.to_string().contains(field), "{error}");
+    }
+}

@@ -1,0 +1,88 @@
+//! From what a user wrote about a database to what can be planned.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use murmur_crds::StorageQuantity;
+use murmur_crds::database as crd;
+use murmur_crds::microservice::{Resources, WhenDeleted};
+
+use super::{Engine, Server, Version};
+use crate::invalid::Invalid;
+use crate::microservice::{self, Storage};
+
+const FIELD: &str = "spec.database";
+/// The memory of a server that does not say.
+const USUAL_MEMORY: &str = "256Mi";
+
+/// The server that a database needs; `None` for a file of the service's own.
+///
+/// # Errors
+/// The first thing that cannot be planned.
+pub fn validate(database: &crd::Database) -> Result<Option<Server>, Invalid> {
+    let engine = match database.engine {
+        crd::Engine::SQLite => return Ok(None),
+        crd::Engine::Postgres => Engine::Postgres,
+    };
+    let version = database.version.as_deref().map(version).transpose()?;
+    let storage = storage(database)?;
+    let (resources, memory) = resources(database.resources.as_ref())?;
+    let parameters =
+        database.postgres.as_ref().map(|settings| settings.parameters.clone()).unwrap_or_default();
+    Ok(Some(Server {
+        engine,
+        version,
+        image: database.image.clone(),
+        resources: microservice::resources(&format!("{FIELD}.resources"), &resources)?,
+        memory,
+        storage_bytes: bytes("storage.size", &storage.size)?,
+        storage,
+        parameters,
+    }))
+}
+
+fn version(text: &str) -> Result<Version, Invalid> {
+    Version::parse(text).ok_or_else(|| Invalid::InvalidValue {
+        field: format!("{FIELD}.version"),
+        value: text.to_owned(),
+        rule: "a version is a number such as 17 or 17.2",
+    })
+}
+
+/// The volume of a database.
+pub(crate) fn storage(database: &crd::Database) -> Result<Storage, Invalid> {
+    let field = format!("{FIELD}.storage");
+    let Some(storage) = &database.storage else {
+        let rule = "this engine keeps its data on a volume: set storage";
+        return Err(Invalid::InvalidValue { field, value: "nothing".to_owned(), rule });
+    };
+    storage
+        .size
+        .bytes()
+        .map_err(|error| Invalid::InvalidQuantity { field: format!("{field}.size"), error })?;
+    Ok(Storage {
+        size: storage.size.to_core(),
+        storage_class_name: storage.storage_class_name.clone(),
+        delete_with_service: storage.when_deleted == WhenDeleted::Delete,
+        sqlite: database.engine == crd::Engine::SQLite,
+    })
+}
+
+/// The resources of a server, and the memory in bytes that it is configured for.
+fn resources(wanted: Option<&Resources>) -> Result<(Resources, i64), Invalid> {
+    let mut all = wanted.cloned().unwrap_or_default();
+    all.requests.entry("cpu".to_owned()).or_insert_with(|| Quantity("50m".to_owned()));
+    let limit = all.limits.get("memory").cloned();
+    let requested = all
+        .requests
+        .entry("memory".to_owned())
+        .or_insert_with(|| limit.clone().unwrap_or_else(|| Quantity(USUAL_MEMORY.to_owned())))
+        .clone();
+    let memory = bytes("resources.requests.memory", &requested)?;
+    all.limits.entry("memory".to_owned()).or_insert_with(|| Quantity((memory.saturating_mul(2)).to_string()));
+    Ok((all, memory))
+}
+
+fn bytes(field: &str, amount: &Quantity) -> Result<i64, Invalid> {
+    StorageQuantity(amount.0.clone())
+        .bytes()
+        .map_err(|error| Invalid::InvalidQuantity { field: format!("{FIELD}.{field}"), error })
+}
