@@ -60,6 +60,8 @@ pub(super) struct Pull {
     /// How many events the durable had handed out with the last one that came.
     handed_out: u64,
     pin: Option<String>,
+    /// The pin that this replica had last.
+    last_pin: Option<String>,
     number: u32,
     open: Option<Open>,
     not_before: Instant,
@@ -109,6 +111,8 @@ pub(super) enum Receipt {
     Continues,
     /// This replica receives from now on; others may have before.
     TakenOver,
+    /// This replica received it, and does not want to any more.
+    Unwanted,
 }
 
 /// What a status message means.
@@ -163,6 +167,7 @@ impl Pull {
             whole: false,
             handed_out: 0,
             pin: None,
+            last_pin: None,
             number: 0,
             open: None,
             not_before: now,
@@ -226,7 +231,8 @@ impl Pull {
     pub(super) fn let_go(&mut self) -> bool {
         self.open = None;
         self.pending = 0;
-        let had = self.pin.take().is_some();
+        let had = self.pin.is_some();
+        self.last_pin = self.pin.take().or(self.last_pin.take());
         self.vouches = had && self.barrier.is_open();
         self.barrier.expect_nothing();
         had
@@ -329,6 +335,10 @@ impl Pull {
         let before = self.handed_out;
         if !self.wanted {
             // It was on its way when the pin was given up: that stays so, or it would be held for ever.
+            // Or the pin came for a pull that was on its way then: what others hold comes before it.
+            if pin != self.last_pin.as_deref() {
+                return Receipt::Unwanted;
+            }
             self.handed_out = before.max(handed_out);
             return Receipt::Fine;
         }

@@ -205,3 +205,22 @@ fn what_comes_after_the_pin_was_given_up_does_not_bring_it_back() {
     assert!(!pull.has_pin(), "else it is never given back");
     assert!(pull.vouches);
 }
+
+#[test]
+fn an_event_for_a_pull_that_was_on_its_way_when_the_durable_was_let_go_of_is_not_wanted() {
+    let (mut pull, now) = pull(Shard::Number(0));
+    pull.event(Some(&pinned("a")), 1);
+    pull.completes();
+    pull.barrier = Barrier::open();
+    pull.wanted = false;
+    pull.let_go();
+    // It believed to be alone, as after a stop: wanted again, asked, and heard of the others then.
+    pull.wanted = true;
+    pull.restart(now);
+    assert!(pull.ask(now, WINDOW).is_some());
+    pull.wanted = false;
+    pull.let_go();
+    assert_eq!(pull.event(Some(&pinned("a")), 2), Receipt::Fine, "on its way under the pin before");
+    assert_eq!(pull.event(Some(&pinned("b")), 9), Receipt::Unwanted);
+    assert!(!pull.has_pin());
+}

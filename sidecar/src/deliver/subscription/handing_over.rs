@@ -73,7 +73,7 @@ impl Subscription {
     }
 
     /// Without it another replica would wait for the pin's time to run out.
-    fn unpin(&self, index: usize) {
+    pub(super) fn unpin(&self, index: usize) {
         let request = Bytes::from(format!(r#"{{"group":"{PIN_GROUP}"}}"#));
         let reply = format!("{}.{index}.unpin", self.inbox);
         let client = self.runner.bus.client().clone();

@@ -9,7 +9,7 @@ use murmur_mesh::config::Ordering;
 use tokio::time::Instant;
 
 use super::{Held, MARK_INTERVAL, PINNED_WINDOW, RETRY, ROUTING, Subscription};
-use crate::bus::delivered::Delivered;
+use crate::bus::delivered::{Delivered, GIVE_BACK};
 use crate::deliver::fence::Moment;
 use crate::deliver::lanes::Position;
 use crate::deliver::pull::{Receipt, Status, Window};
@@ -78,6 +78,13 @@ impl Subscription {
                     Receipt::Gap => self.missed(index, Instant::now()),
                     Receipt::Continues => self.receives(index),
                     Receipt::TakenOver => self.took_over(index, Instant::now()),
+                    Receipt::Unwanted if self.lanes.get_mut(position).is_none() => {
+                        self.say(reply, GIVE_BACK);
+                        self.unpin(index);
+                        return true;
+                    }
+                    // Delivered again while it is held here: it is finished here.
+                    Receipt::Unwanted => {}
                 }
                 self.admit(position, reply, again, message);
             }
