@@ -10,27 +10,43 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::embedded;
-use crate::microservice::{Resources, Storage};
+use crate::microservice::{Resources, SecretReference, Storage};
 
 /// A database of the service's own.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.storage)")
+    validation = Rule::new("self.engine == 'External' || has(self.storage)")
         .message("this engine keeps its data on a volume: set storage")
         .field_path(".storage"),
+    validation = Rule::new("self.engine != 'External' || !has(self.storage)")
+        .message("a database elsewhere keeps its data itself: leave storage out")
+        .field_path(".storage"),
+    validation = Rule::new("(self.engine == 'External') == has(self.external)")
+        .message("external says where a database elsewhere is: set it with the engine External, and only then")
+        .field_path(".external"),
     validation = Rule::new("self.engine == 'Postgres' || !has(self.postgres)")
         .message("postgres holds settings of the engine Postgres: leave it out with any other")
         .field_path(".postgres"),
-    validation = Rule::new("self.engine == 'Postgres' || !(has(self.version) || has(self.image) || has(self.resources))")
+    validation = Rule::new("self.engine == 'MariaDB' || !has(self.mariadb)")
+        .message("mariadb holds settings of the engine MariaDB: leave it out with any other")
+        .field_path(".mariadb"),
+    validation = Rule::new("self.engine == 'Redis' || !has(self.redis)")
+        .message("redis holds settings of the engine Redis: leave it out with any other")
+        .field_path(".redis"),
+    validation = Rule::new("self.engine != 'MariaDB' || !has(self.version) || self.version.matches('^[0-9]+[.][0-9]')")
+        .message("a version of MariaDB has two numbers at least, such as 11.8: its data is bound to both")
+        .field_path(".version"),
+    validation = Rule::new("self.engine in ['Postgres', 'MariaDB', 'Redis'] || !(has(self.version) || has(self.image) || has(self.resources))")
         .message("version, image and resources are a server's: leave them out with this engine"),
     validation = Rule::new("!has(self.image) || has(self.version)")
         .message("an image of your own needs version too, which says what it is a version of")
         .field_path(".version")
 )]
 pub struct Database {
-    /// The kind of database. SQLite: a file at /data/service.db that DATABASE_PATH names. Postgres:
-    /// a server of the service's own, which DATABASE_URL leads to. It cannot change.
+    /// The kind of database. SQLite: a file at /data/service.db that DATABASE_PATH names. Postgres,
+    /// MariaDB and Redis: a server of the service's own, which DATABASE_URL leads to. External: one
+    /// that is there already, as a Secret says. It cannot change.
     pub engine: Engine,
     /// The version of the server, which is the tag of its image, such as 17 or 17.2. A minor version
     /// rolls; a major one is refused while there is data (docs/databases.md says how to do it). If
@@ -44,8 +60,8 @@ pub struct Database {
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
     /// CPU, memory and other resources of the server, which is configured for the memory that it
-    /// requests. What is left out keeps Murmur's value: requests 50m and 256Mi, limit twice the
-    /// requested memory.
+    /// requests. What is left out keeps Murmur's value: requests 50m and 256Mi (64Mi for Redis),
+    /// limit twice the requested memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     /// Where its data is kept.
@@ -54,6 +70,15 @@ pub struct Database {
     /// Settings of the engine Postgres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSettings>,
+    /// Settings of the engine MariaDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mariadb: Option<MariaDbSettings>,
+    /// Settings of the engine Redis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSettings>,
+    /// Where a database elsewhere is: for the engine External.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalDatabase>,
 }
 
 /// The kinds of databases.
@@ -63,6 +88,22 @@ pub enum Engine {
     SQLite,
     /// A PostgreSQL server of the service's own.
     Postgres,
+    /// A MariaDB server of the service's own.
+    MariaDB,
+    /// A Redis server of the service's own, with its data on disk.
+    Redis,
+    /// A database that is there already.
+    External,
+}
+
+/// A database that is there already.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalDatabase {
+    /// The Secret that says how the service gets in: its keys url, host, port, database, username and
+    /// password become DATABASE_URL and so on, those that are there; ca.crt is the file that
+    /// DATABASE_CA_FILE names. It must have url or host.
+    pub secret_ref: SecretReference,
 }
 
 /// Settings of the engine Postgres.
@@ -82,13 +123,47 @@ pub struct PostgresSettings {
     pub parameters: BTreeMap<String, String>,
 }
 
+/// Settings of the engine MariaDB.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct MariaDbSettings {
+    /// Parameters of the server's option file in place of Murmur's, such as max_connections: "50". A
+    /// change restarts the server. Those that Murmur relies on cannot be set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "embedded::parameters")]
+    #[x_kube(
+        validation = ("self.all(name, name.matches('^[a-z][a-z0-9_]*$') && name.size() <= 63)", "a parameter's name has small letters, digits and '_' only"),
+        validation = (
+            "self.all(name, !name.startsWith('ssl') && !(name in ['datadir', 'socket', 'port', 'bind_address', 'require_secure_transport', 'skip_networking', 'skip_grant_tables', 'pid_file', 'user', 'basedir', 'tmpdir', 'init_file', 'plugin_dir', 'innodb_flush_log_at_trx_commit', 'innodb_doublewrite']))",
+            "Murmur relies on this parameter's value: files, addresses, TLS, access and what keeps data on disk cannot be set"
+        )
+    )]
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// Settings of the engine Redis.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// Parameters of redis.conf in place of Murmur's, such as maxmemory: 48mb. A change restarts the
+    /// server. Those that Murmur relies on cannot be set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "embedded::parameters")]
+    #[x_kube(
+        validation = ("self.all(name, name.matches('^[a-z][a-z0-9-]*$') && name.size() <= 63)", "a parameter's name has small letters, digits and '-' only"),
+        validation = (
+            "self.all(name, !name.startsWith('tls') && !name.startsWith('unixsocket') && !(name in ['dir', 'port', 'bind', 'protected-mode', 'aclfile', 'user', 'requirepass', 'daemonize', 'appendonly', 'appendfilename', 'appenddirname', 'dbfilename', 'include', 'loadmodule', 'pidfile', 'logfile', 'replicaof', 'slaveof', 'rename-command', 'enable-debug-command', 'enable-module-command', 'enable-protected-configs']))",
+            "Murmur relies on this parameter's value: files, addresses, TLS, access and persistence cannot be set"
+        )
+    )]
+    pub parameters: BTreeMap<String, String>,
+}
+
 /// What the operator has observed of a database.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseStatus {
     /// Where it stands: Pending (its volume is not there yet), Bound (its volume is there, which is
     /// all that SQLite needs), Starting (its server does not answer yet, or any more), Ready (its
-    /// server answers) or Lost (its volume has gone).
+    /// server answers; with External, that the Secret is there) or Lost (its volume has gone).
     pub phase: DatabasePhase,
     /// The host and port of its server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

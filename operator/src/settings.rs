@@ -60,6 +60,18 @@ pub struct Flags {
     /// The version of PostgreSQL, for databases that do not say; those with data keep their major version.
     #[arg(long, env = "MURMUR_POSTGRES_VERSION", default_value = "17")]
     pub postgres_version: String,
+    /// The image of MariaDB, in the same way.
+    #[arg(long, env = "MURMUR_MARIADB_IMAGE", default_value = "docker.io/mariadb")]
+    pub mariadb_image: String,
+    /// The version of MariaDB, in the same way.
+    #[arg(long, env = "MURMUR_MARIADB_VERSION", default_value = "11.8")]
+    pub mariadb_version: String,
+    /// The image of Redis, in the same way.
+    #[arg(long, env = "MURMUR_REDIS_IMAGE", default_value = "docker.io/redis")]
+    pub redis_image: String,
+    /// The version of Redis, in the same way.
+    #[arg(long, env = "MURMUR_REDIS_VERSION", default_value = "8")]
+    pub redis_version: String,
     /// Prefix of the Secret `<name>-trust` and the ConfigMap `<name>-nats-auth`.
     #[arg(long, env = "MURMUR_TRUST_NAME", default_value = "murmur")]
     pub trust_name: String,
@@ -212,6 +224,12 @@ impl Settings {
                     flags.postgres_image,
                     &flags.postgres_version,
                 )?,
+                mariadb: image(
+                    ["mariadb-image", "mariadb-version"],
+                    flags.mariadb_image,
+                    &flags.mariadb_version,
+                )?,
+                redis: image(["redis-image", "redis-version"], flags.redis_image, &flags.redis_version)?,
             },
             tracing,
         };

@@ -19,13 +19,16 @@ pub(crate) fn settings() -> Settings {
             duplicate_window: std::time::Duration::from_secs(600),
         },
         databases: DatabaseImages {
-            postgres: DatabaseImage {
-                repository: "docker.io/postgres".into(),
-                version: Version::parse("17").unwrap(),
-            },
+            postgres: image("postgres", "17"),
+            mariadb: image("mariadb", "11.8"),
+            redis: image("redis", "8"),
         },
         tracing: None,
     }
+}
+
+fn image(name: &str, version: &str) -> DatabaseImage {
+    DatabaseImage { repository: format!("docker.io/{name}"), version: Version::parse(version).unwrap() }
 }
 
 pub(crate) fn secrets() -> BusSecrets {

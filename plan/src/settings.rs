@@ -28,6 +28,10 @@ pub struct Settings {
 pub struct DatabaseImages {
     /// PostgreSQL.
     pub postgres: DatabaseImage,
+    /// MariaDB.
+    pub mariadb: DatabaseImage,
+    /// Redis.
+    pub redis: DatabaseImage,
 }
 
 /// The image of a server that does not have one of its own.

@@ -36,10 +36,9 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
             duplicate_window: Duration::from_secs(600),
         },
         databases: DatabaseImages {
-            postgres: DatabaseImage {
-                repository: "docker.io/postgres".into(),
-                version: Version::parse("17").unwrap(),
-            },
+            postgres: image("postgres", "17"),
+            mariadb: image("mariadb", "11.8"),
+            redis: image("redis", "8"),
         },
         tracing: None,
     };
@@ -69,6 +68,10 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
         database: Some(Known { secrets: &database, held: None }),
     };
     microservice::plan(&input).unwrap()
+}
+
+fn image(name: &str, version: &str) -> DatabaseImage {
+    DatabaseImage { repository: format!("docker.io/{name}"), version: Version::parse(version).unwrap() }
 }
 
 async fn apply(client: &Client, object: &Object) -> DynamicObject {
@@ -129,7 +132,19 @@ async fn a_real_api_server_takes_what_is_planned() {
     let postgres = json!({"image": "users:dev", "port": 8080, "replicas": 2,
         "database": {"engine": "Postgres", "version": "17.2", "storage": {"size": "1Gi"},
             "postgres": {"parameters": {"work_mem": "16MB"}}}});
-    let all = [("plain", &plain), ("history", &sqlite), ("everything", &everything), ("users", &postgres)];
+    let server = |engine: &str| json!({"image": "a:dev", "port": 8080, "database": {"engine": engine, "storage": {"size": "1Gi"}}});
+    let (mariadb, redis) = (server("MariaDB"), server("Redis"));
+    let external = json!({"image": "a:dev", "port": 8080,
+        "database": {"engine": "External", "external": {"secretRef": {"name": "elsewhere"}}}});
+    let all = [
+        ("plain", &plain),
+        ("history", &sqlite),
+        ("everything", &everything),
+        ("users", &postgres),
+        ("comments", &mariadb),
+        ("moderation", &redis),
+        ("legacy", &external),
+    ];
     for (name, spec) in all {
         let objects = planned(name, spec.clone());
         apply_until_stable(&client, &objects).await;

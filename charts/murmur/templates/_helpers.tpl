@@ -102,6 +102,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 - {name: MURMUR_POSTGRES_IMAGE, value: {{ .Values.databases.postgres.repository | quote }}}
 - {name: MURMUR_POSTGRES_VERSION, value: {{ .Values.databases.postgres.version | quote }}}
+- {name: MURMUR_MARIADB_IMAGE, value: {{ .Values.databases.mariadb.repository | quote }}}
+- {name: MURMUR_MARIADB_VERSION, value: {{ .Values.databases.mariadb.version | quote }}}
+- {name: MURMUR_REDIS_IMAGE, value: {{ .Values.databases.redis.repository | quote }}}
+- {name: MURMUR_REDIS_VERSION, value: {{ .Values.databases.redis.version | quote }}}
 - {name: MURMUR_CLI_IMAGE, value: {{ include "murmur.image" (list . "operator") | quote }}}
 - {name: MURMUR_TRUST_NAME, value: {{ include "murmur.trustName" . | quote }}}
 - {name: MURMUR_TRUST_CREATE, value: {{ .Values.nats.enabled | quote }}}

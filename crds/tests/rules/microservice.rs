@@ -347,4 +347,47 @@ async fn database(kind: &Kind) {
     kind.takes_change(volume("5Gi"), postgres(json!({}))).await;
     kind.takes_change(both, postgres(json!({}))).await;
     kind.takes_change(postgres(json!({})), json!({})).await;
+    engines(kind).await;
+}
+
+/// Rules of the other engines.
+async fn engines(kind: &Kind) {
+    let server = |engine: &str, more: Value| {
+        let mut all = postgres(more);
+        all["database"]["engine"] = json!(engine);
+        all
+    };
+    for (engine, member, parameter, ours) in [
+        ("MariaDB", "mariadb", "max_connections", "datadir"),
+        ("Redis", "redis", "maxmemory-policy", "appendonly"),
+    ] {
+        kind.takes(server(engine, json!({}))).await;
+        kind.takes(server(engine, json!({member: {"parameters": {parameter: "50"}}}))).await;
+        let text = "Murmur relies on this parameter's value";
+        kind.refuses(server(engine, json!({member: {"parameters": {ours: "50"}}})), text).await;
+        kind.refuses(server(engine, json!({member: {"parameters": {"A b": "50"}}})), "small letters").await;
+        let text = format!("{member} holds settings of the engine {engine}");
+        kind.refuses(postgres(json!({member: {}})), &text).await;
+        kind.refuses_change(postgres(json!({})), server(engine, json!({})), "cannot change").await;
+    }
+    for version in ["11.8", "10.11.6-jammy"] {
+        kind.takes(server("MariaDB", json!({"version": version}))).await;
+    }
+    kind.refuses(server("MariaDB", json!({"version": "11"})), "has two numbers at least").await;
+    kind.takes(server("Redis", json!({"version": "8"}))).await;
+
+    let external = |more: Value| {
+        let mut all = json!({"engine": "External", "external": {"secretRef": {"name": "x"}}});
+        super::merge(&mut all, &more);
+        json!({"database": all, "replicas": 3})
+    };
+    kind.takes(external(json!({}))).await;
+    kind.refuses(external(json!({"external": null})), "external says where a database elsewhere is").await;
+    kind.refuses(external(json!({"external": {"secretRef": {"name": ""}}})), "secretRef.name").await;
+    kind.refuses(external(json!({"storage": {"size": "1Gi"}})), "leave storage out").await;
+    kind.refuses(external(json!({"version": "3"})), "are a server's").await;
+    kind.refuses(postgres(json!({"external": {"secretRef": {"name": "x"}}})), "external says where").await;
+    let mut named = external(json!({}));
+    named["env"] = json!([{"name": "DATABASE_URL", "value": "x"}]);
+    kind.refuses(named, "DATABASE_URL, DATABASE_HOST and so on").await;
 }

@@ -12,6 +12,7 @@ use kube::core::ApiResource;
 use murmur_plan::database::{Held, Known, Secrets, Server, names};
 use murmur_plan::labels;
 use murmur_plan::microservice::ValidMicroservice;
+use murmur_plan::status::conditions::Problem;
 
 use crate::cluster::{ApplyError, Owner, message};
 use crate::context::Context;
@@ -75,6 +76,31 @@ pub(super) async fn dereference(
         held,
         live: [kept, tls].into_iter().flatten().collect(),
     })
+}
+
+/// What is wrong with the Secret of a database elsewhere. Its keys are looked at, not what they hold.
+pub(super) async fn elsewhere(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Problem>, Error> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let found = secrets.get_opt(name).await.map_err(|error| ApplyError::Refused {
+        kind: "Secret".to_owned(),
+        name: name.to_owned(),
+        done: "read",
+        message: message(&error),
+    })?;
+    let Some(secret) = found else {
+        let text = format!("there is no Secret {name} in this namespace; it goes on by itself when there is");
+        return Ok(Some(Problem::new("SecretMissing", text)));
+    };
+    let has = |key: &str| secret.data.as_ref().is_some_and(|data| data.contains_key(key));
+    if has("url") || has("host") {
+        return Ok(None);
+    }
+    let text = format!("the Secret {name} has neither the key url nor host: add what the service needs");
+    Ok(Some(Problem::new("SecretIncomplete", text)))
 }
 
 /// An object of this name, which must be ours.

@@ -69,14 +69,19 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
         None => None,
         Some(server) => Some(database::dereference(context, &there.owner, &service, server).await?),
     };
+    if let Some(secret) = &service.external {
+        findings.elsewhere = database::elsewhere(context, &namespace, secret).await?;
+        // Secrets are not watched.
+        findings.look_again(findings.elsewhere.as_ref().map(|_| SOON));
+    }
     let mesh = context.mesh(&namespace).await?;
     let bus = bus::look(&mesh, &service.name).await;
-    findings.again = scaling::scale(context, &mesh, &subscriptions, &mut service);
+    findings.look_again(scaling::scale(context, &mesh, &subscriptions, &mut service));
     findings.service = Some(service.clone());
     let sidecar = upgrade::sidecar(context, &service);
     if let Some((problem, again)) = &sidecar.waits {
         findings.upgrade = Some(problem.clone());
-        findings.again = Some(findings.again.map_or(*again, |other| other.min(*again)));
+        findings.look_again(Some(*again));
     }
     let placed = bus::placed(&mesh, &subscriptions, there.config.as_ref());
     let secrets = secrets::secrets(&service, &placed, &neighbours, &mesh.account, there.secret.as_deref())?;

@@ -33,6 +33,8 @@ pub(super) struct Findings {
     pub(super) blocked: Option<Problem>,
     /// What is asked for of its data and is not done, while all goes on as before.
     pub(super) refused: Option<Problem>,
+    /// What is wrong with the Secret of a database elsewhere.
+    pub(super) elsewhere: Option<Problem>,
     /// Why its place on the bus is not there.
     pub(super) bus: Option<Problem>,
     /// When to look again although nothing has changed, for its number of pods.
@@ -41,6 +43,13 @@ pub(super) struct Findings {
     pub(super) upgrade: Option<Problem>,
     /// The version that its sidecars report.
     pub(super) sidecar_version: Option<String>,
+}
+
+impl Findings {
+    /// Asks for another look after this time at the latest.
+    pub(super) fn look_again(&mut self, after: Option<Duration>) {
+        self.again = [self.again, after].into_iter().flatten().min();
+    }
 }
 
 /// Writes the status.
@@ -78,6 +87,7 @@ fn status(resource: &Microservice, context: &Context, findings: &Findings) -> Mi
         database: database::Observed {
             claim: claim.as_ref(),
             pods: &servers,
+            elsewhere: findings.elsewhere.as_ref(),
             refused: findings.refused.as_ref(),
         },
         blocked: findings.blocked.clone(),

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use murmur_crds::Microservice;
 use serde_json::{Value, json};
@@ -92,23 +93,32 @@ fn data_and_credentials_survive_their_service_and_are_taken_up_again() {
         let before = secret(&world, &ns, "kept-db").await?;
         let claims = world.api::<PersistentVolumeClaim>(&ns);
         let claim = claims.get("kept-db").await?.metadata.uid;
-        for name in ["kept", "gone"] {
-            let old = world.api::<Microservice>(&ns).get(name).await?.metadata.uid.unwrap_or_default();
-            world.delete::<Microservice>(&ns, name).await?;
-            collect(&world, &ns, &old).await?;
-        }
+        let uid = async |name: &str| {
+            Ok::<_, anyhow::Error>(
+                world.api::<Microservice>(&ns).get(name).await?.metadata.uid.unwrap_or_default(),
+            )
+        };
+        let (old, gone) = (uid("kept").await?, uid("gone").await?);
+        world.delete::<Microservice>(&ns, "kept").await?;
+        world.delete::<Microservice>(&ns, "gone").await?;
         wait("what was to go has gone", || async {
+            // A look that began before may make an object once more.
+            collect(&world, &ns, &gone).await?;
             let secret = world.api::<Secret>(&ns).get_opt("gone-db").await?;
             let claim =
                 claims.get_opt("gone-db").await?.filter(|it| it.metadata.deletion_timestamp.is_none());
             Ok((secret.is_none() && claim.is_none()).then_some(()))
         })
         .await?;
-        assert!(world.api::<StatefulSet>(&ns).get_opt("kept-db").await?.is_none());
 
         world.microservice(&ns, "kept", postgres(&json!({}))).await?;
-        wait("the server is back", || async { Ok(world.api::<StatefulSet>(&ns).get_opt("kept-db").await?) })
-            .await?;
+        let new = uid("kept").await?;
+        wait("the server is back", || async {
+            collect(&world, &ns, &old).await?;
+            let set = world.api::<StatefulSet>(&ns).get_opt("kept-db").await?;
+            Ok(set.filter(|set| set.owner_references().iter().any(|owner| owner.uid == new)))
+        })
+        .await?;
         let after = secret(&world, &ns, "kept-db").await?;
         assert_eq!(
             (&before["data"], &before["metadata"]["uid"]),
@@ -300,6 +310,53 @@ fn a_certificate_that_was_spoiled_is_made_anew_and_nothing_else() {
         })
         .await?;
         assert_eq!(secret(&world, &ns, "users-db").await?["data"], credentials["data"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn another_engine_does_not_take_over_the_data_of_one_that_was_removed() {
+    test("engines", |world| async move {
+        let ns = world.namespace("engines").await?;
+        world.microservice(&ns, "users", postgres(&json!({}))).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        world.microservice(&ns, "users", json!({})).await?;
+        wait("the server has gone", || async {
+            Ok(world.api::<StatefulSet>(&ns).get_opt("users-db").await?.is_none().then_some(()))
+        })
+        .await?;
+        let mariadb = json!({"database": {"engine": "MariaDB", "storage": {"size": "1Gi"}}});
+        world.microservice(&ns, "users", mariadb).await?;
+        let (reason, message) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
+        assert_eq!(reason, "EngineDiffers");
+        assert!(message.contains("data of Postgres, not of MariaDB"), "{message}");
+        assert!(world.api::<StatefulSet>(&ns).get_opt("users-db").await?.is_none());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_database_elsewhere_is_ready_once_its_secret_says_where_it_is() {
+    test("elsewhere", |world| async move {
+        let ns = world.namespace("elsewhere").await?;
+        let external = json!({"database": {"engine": "External", "external": {"secretRef": {"name": "x"}}}});
+        world.microservice(&ns, "users", external).await?;
+        let (reason, _) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
+        assert_eq!(reason, "SecretMissing");
+        let mut secret = Secret { metadata: named("x"), ..Secret::default() };
+        secret.string_data = Some([("password".to_owned(), "p".to_owned())].into());
+        world.api::<Secret>(&ns).create(&PostParams::default(), &secret).await?;
+        wait("what is missing is named", || async {
+            let found = serde_json::to_value(world.api::<Microservice>(&ns).get("users").await?)?;
+            Ok(condition(&found, "DatabaseReady").filter(|it| it["reason"] == "SecretIncomplete"))
+        })
+        .await?;
+        let url = json!({"stringData": {"url": "oracle://x"}});
+        world.api::<Secret>(&ns).patch("x", &PatchParams::default(), &Patch::Merge(&url)).await?;
+        world.condition(&ns, "users", "DatabaseReady", "True").await?;
+        let deployment = world.api::<k8s_openapi::api::apps::v1::Deployment>(&ns).get("users").await?;
+        assert!(serde_json::to_string(&deployment)?.contains("DATABASE_URL"));
+        assert!(world.api::<StatefulSet>(&ns).get_opt("users-db").await?.is_none());
         Ok(())
     });
 }

@@ -3,7 +3,7 @@
 
 use murmur_mesh::name::{MeshName, ServiceName};
 
-use super::{CA_FILE, Engine, FOLDER, SERVICE, Server, metadata, port};
+use super::{CA_FILE, Engine, FOLDER, SERVICE, Server, metadata, port, redis};
 use crate::invalid::Invalid;
 use crate::labels;
 use crate::microservice::ValidMicroservice;
@@ -59,7 +59,7 @@ pub(super) fn secret(
     }
     let host = host(&service.name, &service.mesh);
     let port = port(server.engine).to_string();
-    let texts = [
+    let mut texts = vec![
         ("url", url(server.engine, &host, &port, &secrets.password)),
         ("host", host),
         ("port", port),
@@ -70,6 +70,9 @@ pub(super) fn secret(
         ("murmur-password", secrets.murmur_password.clone()),
         (CA_FILE, secrets.authority.clone()),
     ];
+    if server.engine == Engine::Redis {
+        texts.push((redis::USERS, redis::users(secrets)));
+    }
     Ok(object::secret(name, &metadata, "Opaque", texts))
 }
 
@@ -82,9 +85,15 @@ pub(super) fn certificate(service: &ValidMicroservice, secrets: &Secrets) -> Res
 
 /// The URL, with full verification as the engine's URL has it. Passwords have no character that needs an escape.
 fn url(engine: Engine, host: &str, port: &str, password: &str) -> String {
+    let ca = format!("{FOLDER}/{CA_FILE}");
     match engine {
         Engine::Postgres => format!(
-            "postgres://{SERVICE}:{password}@{host}:{port}/{SERVICE}?sslmode=verify-full&sslrootcert={FOLDER}/{CA_FILE}"
+            "postgres://{SERVICE}:{password}@{host}:{port}/{SERVICE}?sslmode=verify-full&sslrootcert={ca}"
         ),
+        Engine::MariaDb => format!(
+            "mysql://{SERVICE}:{password}@{host}:{port}/{SERVICE}?ssl-mode=VERIFY_IDENTITY&ssl-ca={ca}"
+        ),
+        // The scheme says TLS; the authority's certificate has no place in this URL.
+        Engine::Redis => format!("rediss://{SERVICE}:{password}@{host}:{port}/0"),
     }
 }

@@ -6,8 +6,10 @@
 //! engine to engine stands in its [`Recipe`].
 
 mod credentials;
+mod mariadb;
 mod network;
 mod postgres;
+mod redis;
 mod server;
 mod validate;
 mod version;
@@ -42,6 +44,10 @@ pub(crate) const CA_FILE: &str = "ca.crt";
 pub enum Engine {
     /// PostgreSQL.
     Postgres,
+    /// MariaDB.
+    MariaDb,
+    /// Redis.
+    Redis,
 }
 
 impl Engine {
@@ -49,6 +55,8 @@ impl Engine {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "Postgres",
+            Self::MariaDb => "MariaDB",
+            Self::Redis => "Redis",
         }
     }
 }
@@ -108,10 +116,14 @@ struct Recipe {
     credentials: Vec<&'static str>,
 }
 
+const MEBIBYTE: i64 = 1 << 20;
+
 /// The image that runs, and what the claim says of it.
 pub fn image(server: &Server, settings: &Settings, held: Option<&Held>) -> Settled {
     let ours = match server.engine {
         Engine::Postgres => &settings.databases.postgres,
+        Engine::MariaDb => &settings.databases.mariadb,
+        Engine::Redis => &settings.databases.redis,
     };
     settle(server, ours, held)
 }
@@ -120,6 +132,8 @@ pub fn image(server: &Server, settings: &Settings, held: Option<&Held>) -> Settl
 pub fn port(engine: Engine) -> u16 {
     match engine {
         Engine::Postgres => postgres::PORT,
+        Engine::MariaDb => mariadb::PORT,
+        Engine::Redis => redis::PORT,
     }
 }
 
@@ -142,6 +156,8 @@ pub(crate) fn objects(
     let settled = image(server, settings, known.held);
     let recipe = match server.engine {
         Engine::Postgres => postgres::recipe(server, &settled.version),
+        Engine::MariaDb => mariadb::recipe(server),
+        Engine::Redis => redis::recipe(server),
     };
     let claim = claim(service, server, &settled);
     Ok(vec![

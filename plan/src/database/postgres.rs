@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Recipe, SERVICE, Server, Version};
+use super::{MEBIBYTE, Recipe, SERVICE, Server, Version};
 
 /// The port that it listens on.
 pub(super) const PORT: u16 = 5432;
-
-const MEBIBYTE: i64 = 1 << 20;
 
 /// Who may come in, and how: the superuser through the local socket alone, the others by password over TLS.
 const HBA: &str = "\

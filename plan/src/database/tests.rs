@@ -50,13 +50,75 @@ fn held(version: &str, image: &str) -> Held {
     Held { engine: "Postgres".into(), version: Version::parse(version).unwrap(), image: image.into() }
 }
 
-#[test]
-fn a_postgres_server() {
+/// All objects of a server as YAML.
+fn manifests(spec: &str) -> String {
     let mut text = String::new();
-    for object in planned(&spec(""), None) {
+    for object in planned(spec, None) {
         writeln!(text, "---\n{}", serde_saphyr::to_string(&object.value).unwrap().trim_end()).unwrap();
     }
-    insta::assert_snapshot!(text);
+    text
+}
+
+#[test]
+fn a_postgres_server() {
+    insta::assert_snapshot!(manifests(&spec("")));
+}
+
+#[test]
+fn a_mariadb_server() {
+    insta::assert_snapshot!(manifests(
+        &spec(", mariadb: {parameters: {max_connections: \"50\"}}").replace("Postgres", "MariaDB")
+    ));
+}
+
+#[test]
+fn a_redis_server() {
+    insta::assert_snapshot!(manifests(
+        &spec(", redis: {parameters: {maxmemory: 40mb}}").replace("Postgres", "Redis")
+    ));
+}
+
+#[test]
+fn each_engine_is_reached_by_an_url_of_its_own() {
+    for (engine, begin, end) in [
+        (
+            "Postgres",
+            "postgres://service:",
+            ":5432/service?sslmode=verify-full&sslrootcert=/var/run/murmur/database/ca.crt",
+        ),
+        (
+            "MariaDB",
+            "mysql://service:",
+            ":3306/service?ssl-mode=VERIFY_IDENTITY&ssl-ca=/var/run/murmur/database/ca.crt",
+        ),
+        ("Redis", "rediss://service:", ":6379/0"),
+    ] {
+        let objects = planned(&spec("").replace("Postgres", engine), None);
+        let secret: k8s_openapi::api::core::v1::Secret =
+            serde_json::from_value(one(&objects, "Secret").clone()).unwrap();
+        let url = String::from_utf8(secret.data.unwrap()["url"].0.clone()).unwrap();
+        assert!(url.starts_with(begin) && url.ends_with(end), "{url}");
+        assert!(url.contains("password-of-service@users-db.shop.svc:"), "{url}");
+    }
+}
+
+#[test]
+fn the_users_of_redis_stand_with_digests_of_their_passwords() {
+    let users = redis::users(&secrets());
+    assert!(!users.contains("password-of"), "{users}");
+    assert!(users.lines().nth(1).unwrap().ends_with(" ~* &* +@all -@admin"), "{users}");
+    assert!(users.starts_with("user default off "), "{users}");
+}
+
+#[test]
+fn a_database_elsewhere_is_reached_by_its_secret_and_nothing_is_made() {
+    let spec =
+        "{image: a, port: 80, replicas: 2, database: {engine: External, external: {secretRef: {name: x}}}}";
+    let service = valid("users", spec);
+    assert_eq!((service.database.as_ref(), service.external.as_deref()), (None, Some("x")));
+    let resource = microservice("users", "{image: a, port: 80, database: {engine: External}}");
+    let error = crate::microservice::validate(&resource).unwrap_err();
+    assert!(error.to_string().contains("spec.database.external"), "{error}");
 }
 
 #[test]
@@ -129,6 +191,10 @@ fn a_minor_version_rolls_and_a_major_one_is_refused_while_there_is_data() {
     let kept = run("");
     assert_eq!((kept.image.as_str(), kept.refused), ("docker.io/postgres:16.3", None));
     assert_eq!(image(&server(""), &settings(), None).image, "docker.io/postgres:17");
+    // MariaDB's data is bound to both numbers, Redis's to the first.
+    let version = |text: &str| Version::parse(text).unwrap();
+    assert_eq!(version("11.8.2").series(Engine::MariaDb), "11.8");
+    assert_eq!(version("8.0.1").series(Engine::Redis), "8");
     // The claim goes on saying what the data is.
     let objects = planned(&spec(", version: \"17\""), Some(&mine));
     assert_eq!(image_of(&objects), "docker.io/postgres:16.3");

@@ -10,8 +10,6 @@ use crate::invalid::Invalid;
 use crate::microservice::{self, Storage};
 
 const FIELD: &str = "spec.database";
-/// The memory of a server that does not say.
-const USUAL_MEMORY: &str = "256Mi";
 
 /// The server that a database needs; `None` for a file of the service's own.
 ///
@@ -20,13 +18,23 @@ const USUAL_MEMORY: &str = "256Mi";
 pub fn validate(database: &crd::Database) -> Result<Option<Server>, Invalid> {
     let engine = match database.engine {
         crd::Engine::SQLite => return Ok(None),
+        crd::Engine::External if database.external.is_some() => return Ok(None),
+        crd::Engine::External => {
+            let (field, value) = (format!("{FIELD}.external"), "nothing".to_owned());
+            return Err(Invalid::InvalidValue { field, value, rule: "External needs to know where it is" });
+        }
         crd::Engine::Postgres => Engine::Postgres,
+        crd::Engine::MariaDB => Engine::MariaDb,
+        crd::Engine::Redis => Engine::Redis,
     };
     let version = database.version.as_deref().map(version).transpose()?;
     let storage = storage(database)?;
-    let (resources, memory) = resources(database.resources.as_ref())?;
-    let parameters =
-        database.postgres.as_ref().map(|settings| settings.parameters.clone()).unwrap_or_default();
+    let (resources, memory) = resources(engine, database.resources.as_ref())?;
+    let parameters = match engine {
+        Engine::Postgres => database.postgres.as_ref().map(|settings| settings.parameters.clone()),
+        Engine::MariaDb => database.mariadb.as_ref().map(|settings| settings.parameters.clone()),
+        Engine::Redis => database.redis.as_ref().map(|settings| settings.parameters.clone()),
+    };
     Ok(Some(Server {
         engine,
         version,
@@ -35,7 +43,7 @@ pub fn validate(database: &crd::Database) -> Result<Option<Server>, Invalid> {
         memory,
         storage_bytes: bytes("storage.size", &storage.size)?,
         storage,
-        parameters,
+        parameters: parameters.unwrap_or_default(),
     }))
 }
 
@@ -67,14 +75,18 @@ pub(crate) fn storage(database: &crd::Database) -> Result<Storage, Invalid> {
 }
 
 /// The resources of a server, and the memory in bytes that it is configured for.
-fn resources(wanted: Option<&Resources>) -> Result<(Resources, i64), Invalid> {
+fn resources(engine: Engine, wanted: Option<&Resources>) -> Result<(Resources, i64), Invalid> {
     let mut all = wanted.cloned().unwrap_or_default();
     all.requests.entry("cpu".to_owned()).or_insert_with(|| Quantity("50m".to_owned()));
+    let usual = match engine {
+        Engine::Postgres | Engine::MariaDb => "256Mi",
+        Engine::Redis => "64Mi",
+    };
     let limit = all.limits.get("memory").cloned();
     let requested = all
         .requests
         .entry("memory".to_owned())
-        .or_insert_with(|| limit.clone().unwrap_or_else(|| Quantity(USUAL_MEMORY.to_owned())))
+        .or_insert_with(|| limit.clone().unwrap_or_else(|| Quantity(usual.to_owned())))
         .clone();
     let memory = bytes("resources.requests.memory", &requested)?;
     all.limits.entry("memory".to_owned()).or_insert_with(|| Quantity((memory.saturating_mul(2)).to_string()));

@@ -23,7 +23,9 @@ impl Version {
     /// The part of it that data is bound to.
     pub fn series(&self, engine: Engine) -> String {
         let parts = match engine {
-            Engine::Postgres => 1,
+            Engine::Postgres | Engine::Redis => 1,
+            // 11.4 and 11.8 differ in their system tables.
+            Engine::MariaDb => 2,
         };
         let numbers = self.0.split('-').next().unwrap_or_default();
         numbers.split('.').take(parts).collect::<Vec<_>>().join(".")

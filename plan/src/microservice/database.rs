@@ -14,21 +14,30 @@ const SIDECAR_VOLUME: &str = "murmur-database";
 /// What the sidecar finds there.
 const SIDECAR_FILES: [&str; 6] = ["host", "port", "database", "username", "murmur-password", CA_FILE];
 
-/// What the service finds in its environment.
-pub(super) fn variables(service: &ValidMicroservice) -> Vec<EnvVar> {
-    if service.database.is_none() {
-        return Vec::new();
+/// The Secret with the way in.
+fn secret(service: &ValidMicroservice) -> Option<String> {
+    match (&service.database, &service.external) {
+        (Some(_), _) => Some(labels::database(&service.name)),
+        (None, elsewhere) => elsewhere.clone(),
     }
-    let from = |name: &str, key: &str| secret_variable(name, labels::database(&service.name), key);
-    vec![
-        from("DATABASE_URL", "url"),
-        from("DATABASE_HOST", "host"),
-        from("DATABASE_PORT", "port"),
-        from("DATABASE_NAME", "database"),
-        from("DATABASE_USER", "username"),
-        from("DATABASE_PASSWORD", "password"),
-        variable("DATABASE_CA_FILE", format!("{FOLDER}/{CA_FILE}")),
-    ]
+}
+
+/// What the service finds in its environment. What a Secret of the user's own lacks is not set.
+pub(super) fn variables(service: &ValidMicroservice) -> Vec<EnvVar> {
+    let Some(secret) = secret(service) else { return Vec::new() };
+    let optional = service.external.is_some().then_some(true);
+    let names = ["URL", "HOST", "PORT", "NAME", "USER", "PASSWORD"];
+    let keys = ["url", "host", "port", "database", "username", "password"];
+    let from = |(name, key): (&str, &str)| {
+        let mut variable = secret_variable(&format!("DATABASE_{name}"), secret.clone(), key);
+        if let Some(selector) = variable.value_from.as_mut().and_then(|from| from.secret_key_ref.as_mut()) {
+            selector.optional = optional;
+        }
+        variable
+    };
+    let mut all: Vec<EnvVar> = names.into_iter().zip(keys).map(from).collect();
+    all.push(variable("DATABASE_CA_FILE", format!("{FOLDER}/{CA_FILE}")));
+    all
 }
 
 /// What the sidecar finds in its environment.
@@ -38,7 +47,7 @@ pub(super) fn sidecar_variable(service: &ValidMicroservice) -> Option<EnvVar> {
 
 /// What is mounted into the service's container.
 pub(super) fn service_mount(service: &ValidMicroservice) -> Option<VolumeMount> {
-    service.database.as_ref().map(|_| mount(SERVICE_VOLUME, FOLDER, true))
+    secret(service).map(|_| mount(SERVICE_VOLUME, FOLDER, true))
 }
 
 /// What is mounted into the sidecar's container alone.
@@ -49,11 +58,11 @@ pub(super) fn sidecar_mount(service: &ValidMicroservice) -> Option<VolumeMount> 
 /// The volumes of both.
 pub(super) fn volumes(service: &ValidMicroservice) -> Vec<Volume> {
     let mut all = Vec::new();
-    if service.database.is_some() {
-        all.push(volume(service, SERVICE_VOLUME, &[CA_FILE]));
+    if let Some(secret) = secret(service) {
+        all.push(volume(secret, SERVICE_VOLUME, &[CA_FILE], service.external.is_some()));
     }
     if has_sidecar_way(service) {
-        all.push(volume(service, SIDECAR_VOLUME, &SIDECAR_FILES));
+        all.push(volume(labels::database(&service.name), SIDECAR_VOLUME, &SIDECAR_FILES, false));
     }
     all
 }
@@ -63,16 +72,16 @@ fn has_sidecar_way(service: &ValidMicroservice) -> bool {
     service.database.as_ref().is_some_and(|server| server.engine == Engine::Postgres)
 }
 
-fn volume(service: &ValidMicroservice, name: &str, keys: &[&str]) -> Volume {
+fn volume(secret: String, name: &str, keys: &[&str], optional: bool) -> Volume {
     let items =
         keys.iter().map(|key| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None });
     Volume {
         name: name.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(labels::database(&service.name)),
+            secret_name: Some(secret),
             default_mode: Some(0o440),
             items: Some(items.collect()),
-            optional: None,
+            optional: optional.then_some(true),
         }),
         ..Volume::default()
     }

@@ -70,6 +70,8 @@ pub struct ValidMicroservice {
     pub storage: Option<Storage>,
     /// Its database server.
     pub database: Option<Server>,
+    /// The Secret of a database elsewhere.
+    pub external: Option<String>,
     /// The types that it may publish.
     pub publishes: Vec<EventType>,
     /// The schemas of those types that have one.
@@ -154,6 +156,11 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         pod_overrides: spec.pod_overrides.clone().unwrap_or_default(),
         storage,
         database: spec.database.as_ref().map(database::validate).transpose()?.flatten(),
+        external: spec
+            .database
+            .as_ref()
+            .and_then(|database| database.external.as_ref())
+            .map(|external| external.secret_ref.name.clone()),
         publishes: talks::publishes(spec)?,
         schemas: talks::schemas(spec)?,
         answers: talks::answers(spec)?,
@@ -197,7 +204,7 @@ fn autoscaling(spec: &crd::Autoscaling, storage: Option<&Storage>) -> Result<Aut
 fn database_variables(engine: Engine) -> &'static [&'static str] {
     match engine {
         Engine::SQLite => &["DATABASE_PATH"],
-        Engine::Postgres => &[
+        Engine::Postgres | Engine::MariaDB | Engine::Redis | Engine::External => &[
             "DATABASE_URL",
             "DATABASE_HOST",
             "DATABASE_PORT",

@@ -20,6 +20,8 @@ pub struct Observed<'a> {
     pub claim: Option<&'a PersistentVolumeClaim>,
     /// The pods of its server.
     pub pods: &'a [Pod],
+    /// What is wrong with the Secret of a database elsewhere.
+    pub elsewhere: Option<&'a Problem>,
     /// What was asked for and is not done, while all goes on as before.
     pub refused: Option<&'a Problem>,
 }
@@ -34,7 +36,10 @@ pub(super) fn of(service: &ValidMicroservice, observed: &Observed<'_>) -> Option
             let found = Found::of_claim(&name, observed.claim);
             (status(found.phase, name), found.finding)
         }
-        None => return None,
+        None => match &service.external {
+            Some(secret) => return Some(elsewhere(secret, observed.elsewhere)),
+            None => return None,
+        },
     };
     let finding = match observed.refused {
         // Where nothing could be looked at, it is the cause.
@@ -44,6 +49,24 @@ pub(super) fn of(service: &ValidMicroservice, observed: &Observed<'_>) -> Option
         _ => finding,
     };
     Some((status, finding))
+}
+
+/// Nobody looks at a database elsewhere but its service: what is seen is the Secret.
+fn elsewhere(secret: &str, problem: Option<&Problem>) -> (DatabaseStatus, Finding) {
+    let (phase, finding) = match problem {
+        None => {
+            let text = format!("the Secret {secret} says where it is");
+            (DatabasePhase::Ready, Finding::new(DATABASE_READY, true, "SecretFound", text))
+        }
+        Some(problem) => (
+            DatabasePhase::Pending,
+            Finding::new(DATABASE_READY, false, problem.reason.clone(), problem.message.clone()),
+        ),
+    };
+    (
+        DatabaseStatus { phase, endpoint: None, secret_name: Some(secret.to_owned()), claim_name: None },
+        finding,
+    )
 }
 
 fn status(phase: DatabasePhase, claim: String) -> DatabaseStatus {

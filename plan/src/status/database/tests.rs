@@ -29,7 +29,7 @@ fn seen(
     pods: &[Pod],
     refused: Option<&Problem>,
 ) -> (DatabaseStatus, Finding) {
-    of(&valid("a", POSTGRES), &Observed { claim, pods, refused }).unwrap()
+    of(&valid("a", POSTGRES), &Observed { claim, pods, refused, ..Observed::default() }).unwrap()
 }
 
 fn server(container: &Value) -> (DatabasePhase, String, String) {

@@ -1,0 +1,5 @@
+#!/bin/sh
+# Run once by the image's entry point, which has made the database and its user: from here on there is data to keep.
+set -e
+sync
+rm -f "$VOLUME/.initializing"

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Ready: the server takes connections from the network, answers a query and has room to write. Tells it to load a
+# certificate that has been renewed.
+set -eu
+query() {
+  MYSQL_PWD=$(cat /etc/murmur/credentials/admin-password) \
+    mariadb --no-defaults --protocol=socket --user=root --skip-column-names --batch --connect-timeout=5 --execute="$1" 2>&1
+}
+answer=$(query "SELECT IF(@@skip_networking, 'apart', 'there') FROM mysql.user WHERE User = 'service'") || { echo "$answer"; exit 1; }
+[ "$answer" = there ] || { echo "the server is being made: ${answer:-there is no user yet}"; exit 1; }
+# From here on there is data: nothing may begin again.
+rm -f "$VOLUME/.initializing"
+
+# Once the loaded certificate is another than the mounted one, or not known.
+mounted=$(cksum </etc/murmur/tls/tls.crt)
+if [ "$mounted" != "$(cat /tmp/certificate 2>/dev/null)" ]; then
+  answer=$(query 'FLUSH SSL') || { echo "$answer"; exit 1; }
+  echo "$mounted" >/tmp/certificate
+fi
+. /etc/murmur/files/room.sh
