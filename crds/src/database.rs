@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::embedded;
+use crate::mesh::Backup;
 use crate::microservice::{Resources, SecretReference, Storage};
 
 /// A database of the service's own.
@@ -39,6 +40,8 @@ use crate::microservice::{Resources, SecretReference, Storage};
         .field_path(".version"),
     validation = Rule::new("self.engine in ['Postgres', 'MariaDB', 'Redis'] || !(has(self.version) || has(self.image) || has(self.resources))")
         .message("version, image and resources are a server's: leave them out with this engine"),
+    validation = Rule::new("self.engine in ['Postgres', 'MariaDB', 'Redis'] || !(has(self.backup) || has(self.restoreFrom))")
+        .message("backup and restoreFrom are a server's: leave them out with this engine"),
     validation = Rule::new("!has(self.image) || has(self.version)")
         .message("an image of your own needs version too, which says what it is a version of")
         .field_path(".version")
@@ -76,6 +79,15 @@ pub struct Database {
     /// Settings of the engine Redis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisSettings>,
+    /// Backups on a schedule by the engine's own tool, into the volume of the claim
+    /// <name>-backup, which outlives the Microservice. One at once:
+    /// kubectl create job --from=cronjob/<name>-backup <any name>.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+    /// A backup that a new server begins with. Where there is data already, it is not touched. Leave
+    /// it out again once the database is ready: until then the server's pod mounts that volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_from: Option<RestoreFrom>,
     /// Where a database elsewhere is: for the engine External.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
@@ -94,6 +106,20 @@ pub enum Engine {
     Redis,
     /// A database that is there already.
     External,
+}
+
+/// A backup that a new server begins with.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreFrom {
+    /// The claim with the backups, in the same namespace; the service's own, <name>-backup, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: Option<String>,
+    /// The backup, such as 20261121T030000Z; the newest if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = "^[0-9]{8}T[0-9]{6}Z$"))]
+    pub backup: Option<String>,
 }
 
 /// A database that is there already.

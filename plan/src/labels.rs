@@ -16,6 +16,8 @@ pub const MICROSERVICE: &str = "murmur.dev/microservice";
 /// The label by which the pods of a service's database are recognised. They do not bear
 /// [`MICROSERVICE`]: they are none of the service's own.
 pub const DATABASE: &str = "murmur.dev/database";
+/// The label of the pods that back a service's database up.
+pub const BACKUP: &str = "murmur.dev/database-backup";
 /// The annotation of a database's claim: which engine's data it holds.
 pub const ENGINE: &str = "murmur.dev/engine";
 /// The annotation of a database's claim: of which version its data is.

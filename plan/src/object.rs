@@ -2,6 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -78,10 +79,11 @@ where
 
 /// Every kind that a Microservice owns and whose objects are deleted when they
 /// are no longer planned. Claims are not among them.
-pub fn prunable() -> [ApiResource; 8] {
+pub fn prunable() -> [ApiResource; 9] {
     [
         ApiResource::erase::<Deployment>(&()),
         ApiResource::erase::<StatefulSet>(&()),
+        ApiResource::erase::<CronJob>(&()),
         ApiResource::erase::<Service>(&()),
         ApiResource::erase::<ServiceAccount>(&()),
         ApiResource::erase::<NetworkPolicy>(&()),

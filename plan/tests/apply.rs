@@ -65,7 +65,7 @@ fn planned(name: &str, spec: Value) -> Vec<Object> {
         sidecar: &Release { image: settings.sidecar_image.clone(), tracing: None },
         upgraded_from: None,
         config: &config,
-        database: Some(Known { secrets: &database, held: None }),
+        database: Some(Known { secrets: &database, held: None, ready: true }),
     };
     microservice::plan(&input).unwrap()
 }
@@ -131,7 +131,8 @@ async fn a_real_api_server_takes_what_is_planned() {
     });
     let postgres = json!({"image": "users:dev", "port": 8080, "replicas": 2,
         "database": {"engine": "Postgres", "version": "17.2", "storage": {"size": "1Gi"},
-            "postgres": {"parameters": {"work_mem": "16MB"}}}});
+            "postgres": {"parameters": {"work_mem": "16MB"}}, "restoreFrom": {},
+            "backup": {"schedule": "0 3 * * *", "storage": {"size": "1Gi"}}}});
     let server = |engine: &str| json!({"image": "a:dev", "port": 8080, "database": {"engine": engine, "storage": {"size": "1Gi"}}});
     let (mariadb, redis) = (server("MariaDB"), server("Redis"));
     let external = json!({"image": "a:dev", "port": 8080,
@@ -150,7 +151,10 @@ async fn a_real_api_server_takes_what_is_planned() {
         apply_until_stable(&client, &objects).await;
 
         // There is no controller here that would make the pod: the template alone is tried.
-        let templates = objects.iter().map(|object| &object.value["spec"]["template"]);
+        let templates = objects.iter().flat_map(|object| {
+            let spec = &object.value["spec"];
+            [&spec["template"], &spec["jobTemplate"]["spec"]["template"]]
+        });
         for template in templates.filter(|template| template.is_object()) {
             let pod: Pod =
                 serde_json::from_value(json!({"metadata": {"name": name}, "spec": template["spec"]}))

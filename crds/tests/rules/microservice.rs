@@ -390,4 +390,26 @@ async fn engines(kind: &Kind) {
     let mut named = external(json!({}));
     named["env"] = json!([{"name": "DATABASE_URL", "value": "x"}]);
     kind.refuses(named, "DATABASE_URL, DATABASE_HOST and so on").await;
+
+    let backup = |more: Value| {
+        let mut all = json!({"schedule": "0 3 * * *", "storage": {"size": "5Gi"}});
+        super::merge(&mut all, &more);
+        json!({"backup": all})
+    };
+    let made = kind.create("example", &postgres(backup(json!({})))).await.unwrap();
+    assert_eq!(made.data["spec"]["database"]["backup"]["keep"], 7);
+    for engine in ["MariaDB", "Redis"] {
+        kind.takes(server(engine, backup(json!({})))).await;
+    }
+    kind.refuses(postgres(backup(json!({"keep": 0}))), "backup.keep").await;
+    kind.refuses(postgres(backup(json!({"schedule": ""}))), "backup.schedule").await;
+    kind.refuses(external(backup(json!({}))), "backup and restoreFrom are a server's").await;
+    let smaller = postgres(backup(json!({"storage": {"size": "1Gi"}})));
+    kind.refuses_change(postgres(backup(json!({}))), smaller, "storage cannot shrink").await;
+    kind.takes(postgres(json!({"restoreFrom": {}}))).await;
+    kind.takes(postgres(json!({"restoreFrom": {"claimName": "a", "backup": "20261121T030000Z"}}))).await;
+    kind.refuses(postgres(json!({"restoreFrom": {"backup": "../x"}})), "restoreFrom.backup").await;
+    let mut spec = sqlite("1Gi");
+    spec["database"]["restoreFrom"] = json!({});
+    kind.refuses(spec, "backup and restoreFrom are a server's").await;
 }

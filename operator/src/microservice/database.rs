@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
-use murmur_plan::database::{Held, Known, Secrets, Server, names};
+use murmur_plan::database::{CONTAINER, Held, Known, Secrets, Server, names};
 use murmur_plan::labels;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
@@ -25,6 +25,8 @@ pub(super) struct Database {
     pub(super) secrets: Secrets,
     /// What the claim says about the data on it.
     pub(super) held: Option<Held>,
+    /// Whether its server is seen to be ready.
+    ready: bool,
     /// The Secrets as they are.
     pub(super) live: Vec<Arc<DynamicObject>>,
 }
@@ -32,7 +34,7 @@ pub(super) struct Database {
 impl Database {
     /// What planning needs of it.
     pub(super) fn known(&self) -> Known<'_> {
-        Known { secrets: &self.secrets, held: self.held.as_ref() }
+        Known { secrets: &self.secrets, held: self.held.as_ref(), ready: self.ready }
     }
 }
 
@@ -74,8 +76,14 @@ pub(super) async fn dereference(
             key: certificate.key,
         },
         held,
+        ready: context.cache.database_pods(&owner.namespace, &owner.service).iter().any(|pod| is_ready(pod)),
         live: [kept, tls].into_iter().flatten().collect(),
     })
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.into_iter().any(|container| container.name == CONTAINER && container.ready)
 }
 
 /// What is wrong with the Secret of a database elsewhere. Its keys are looked at, not what they hold.

@@ -1,6 +1,7 @@
 //! Database servers: what is made for them, and what becomes of their data.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -237,6 +238,9 @@ fn a_minor_version_rolls_and_a_major_one_is_refused() {
     test("versions", |world| async move {
         let ns = world.namespace("versions").await?;
         let version = |version: &str| postgres(&json!({"version": version}));
+        // One that never comes up is no obstacle.
+        world.microservice(&ns, "users", version("99")).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
         world.microservice(&ns, "users", version("16.3")).await?;
         world.condition(&ns, "users", "BusReady", "True").await?;
         world.claim_is_bound(&ns, "users-db", "1Gi").await?;
@@ -247,6 +251,7 @@ fn a_minor_version_rolls_and_a_major_one_is_refused() {
             Ok::<_, anyhow::Error>(image.unwrap_or_default())
         };
         world.microservice(&ns, "users", version("16.4")).await?;
+        world.condition(&ns, "users", "DatabaseReady", "True").await?;
         wait("it rolls", || async { Ok((image().await? == "docker.io/postgres:16.4").then_some(())) })
             .await?;
         world.microservice(&ns, "users", version("17.0")).await?;
@@ -357,6 +362,34 @@ fn a_database_elsewhere_is_ready_once_its_secret_says_where_it_is() {
         let deployment = world.api::<k8s_openapi::api::apps::v1::Deployment>(&ns).get("users").await?;
         assert!(serde_json::to_string(&deployment)?.contains("DATABASE_URL"));
         assert!(world.api::<StatefulSet>(&ns).get_opt("users-db").await?.is_none());
+        Ok(())
+    });
+}
+
+#[test]
+fn backups_come_and_go_with_their_field_but_what_was_saved_stays() {
+    test("backups of a database", |world| async move {
+        let ns = world.namespace("saved").await?;
+        let backup = json!({"backup": {"schedule": "0 3 * * *", "storage": {"size": "5Gi"}}});
+        world.microservice(&ns, "users", postgres(&backup)).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        let jobs = world.api::<CronJob>(&ns);
+        let job = serde_json::to_value(jobs.get("users-backup").await?)?;
+        let container = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["image"], "docker.io/postgres:17.2");
+        world.api::<PersistentVolumeClaim>(&ns).get("users-backup").await?;
+        world.microservice(&ns, "users", postgres(&json!({}))).await?;
+        wait("the CronJob has gone", || async {
+            Ok(jobs.get_opt("users-backup").await?.is_none().then_some(()))
+        })
+        .await?;
+        world.api::<PersistentVolumeClaim>(&ns).get("users-backup").await?;
+        // A schedule that is none is told, and the database goes on.
+        let wrong = json!({"backup": {"schedule": "every night", "storage": {"size": "5Gi"}}});
+        world.microservice(&ns, "users", postgres(&wrong)).await?;
+        let (_, message) = world.condition(&ns, "users", "Ready", "False").await?;
+        assert!(message.contains("schedule"), "{message}");
+        assert!(world.api::<StatefulSet>(&ns).get_opt("users-db").await?.is_some());
         Ok(())
     });
 }

@@ -28,6 +28,10 @@ pub(super) fn recipe(server: &Server) -> Recipe {
             ("start.sh", include_str!("scripts/start.sh")),
             ("room.sh", include_str!("scripts/room.sh")),
             ("init.sh", include_str!("scripts/mariadb-init.sh")),
+            ("backup.sh", include_str!("scripts/backup.sh")),
+            ("save.sh", include_str!("scripts/mariadb-save.sh")),
+            ("find-backup.sh", include_str!("scripts/find-backup.sh")),
+            ("restore.sh", include_str!("scripts/mariadb-restore.sh")),
             ("ready.sh", include_str!("scripts/mariadb-ready.sh")),
             ("alive.sh", include_str!("scripts/mariadb-alive.sh")),
         ]),
@@ -38,6 +42,7 @@ pub(super) fn recipe(server: &Server) -> Recipe {
         writable: vec![("tmp", "/tmp", None), ("run", "/run/mysqld", None)],
         ready: "ready.sh",
         alive: "alive.sh",
+        saved_as: "password",
         credentials: vec!["admin-password", "password"],
     }
 }

@@ -5,6 +5,7 @@
 //! engine's ordinary image and by that image's conventions. What differs from
 //! engine to engine stands in its [`Recipe`].
 
+mod backup;
 mod credentials;
 mod mariadb;
 mod network;
@@ -20,11 +21,12 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use murmur_mesh::name::{MeshName, ServiceName};
 use serde_json::Value;
 
+pub use backup::{Backup, Restore};
 pub use credentials::{Secrets, names};
 pub use server::CONTAINER;
 pub(crate) use validate::storage;
 pub use validate::validate;
-pub use version::{Held, Settled, Version, settle};
+pub use version::{Held, Settled, Version, Written, settle};
 
 use crate::invalid::Invalid;
 use crate::labels;
@@ -80,6 +82,10 @@ pub struct Server {
     pub storage_bytes: i64,
     /// Parameters of its configuration file in place of ours.
     pub parameters: BTreeMap<String, String>,
+    /// Its backups.
+    pub backup: Option<Backup>,
+    /// What it begins with.
+    pub restore: Option<Restore>,
 }
 
 /// What the operator knows when it plans a server.
@@ -89,6 +95,8 @@ pub struct Known<'a> {
     pub secrets: &'a Secrets,
     /// What the claim says about the data on it.
     pub held: Option<&'a Held>,
+    /// Whether the server is seen to be ready: from then on there is data of its version.
+    pub ready: bool,
 }
 
 /// What is peculiar to an engine.
@@ -112,6 +120,8 @@ struct Recipe {
     /// The scripts for the probes.
     ready: &'static str,
     alive: &'static str,
+    /// The credential that a backup is made with.
+    saved_as: &'static str,
     /// Keys of the credentials that the server's container sees.
     credentials: Vec<&'static str>,
 }
@@ -159,31 +169,39 @@ pub(crate) fn objects(
         Engine::MariaDb => mariadb::recipe(server),
         Engine::Redis => redis::recipe(server),
     };
-    let claim = claim(service, server, &settled);
-    Ok(vec![
+    let claim = claim(service, server, &settled, known);
+    let mut all = vec![
         credentials::secret(service, server, known.secrets)?,
         credentials::certificate(service, known.secrets)?,
         microservice::object(&claim)?,
         server::account(service)?,
         server::files(service, &recipe)?,
         network::service(service, &recipe)?,
-        network::policy(service, &recipe)?,
+        network::policy(service, server, &recipe)?,
         server::stateful_set(service, server, &recipe, &settled.image)?,
-    ])
+    ];
+    if let Some(wanted) = &server.backup {
+        all.push(backup::claim(service, wanted)?);
+        all.push(backup::cron_job(service, wanted, &recipe, &settled.image)?);
+    }
+    Ok(all)
 }
 
-/// The claim, which says what the data on it is.
+/// The claim, which says what the data on it is. A version that never came up has written none, so that
+/// another one can take its place.
 fn claim(
     service: &ValidMicroservice,
     server: &Server,
     settled: &Settled,
+    known: Known<'_>,
 ) -> k8s_openapi::api::core::v1::PersistentVolumeClaim {
     let mut claim = microservice::claim_of(service, labels::database(&service.name), &server.storage);
-    claim.metadata.annotations = Some(BTreeMap::from([
-        (labels::ENGINE.to_owned(), server.engine.as_str().to_owned()),
-        (labels::DATABASE_VERSION.to_owned(), settled.version.to_string()),
-        (labels::DATABASE_IMAGE.to_owned(), settled.image.clone()),
-    ]));
+    let mut annotations = BTreeMap::from([(labels::ENGINE.to_owned(), server.engine.as_str().to_owned())]);
+    if known.ready || known.held.is_some_and(|held| held.written.is_some()) {
+        annotations.insert(labels::DATABASE_VERSION.to_owned(), settled.version.to_string());
+        annotations.insert(labels::DATABASE_IMAGE.to_owned(), settled.image.clone());
+    }
+    claim.metadata.annotations = Some(annotations);
     claim
 }
 

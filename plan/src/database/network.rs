@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 
-use super::{Recipe, metadata};
+use super::{Recipe, Server, metadata};
 use crate::invalid::Invalid;
 use crate::labels;
 use crate::microservice::ValidMicroservice;
@@ -28,9 +28,18 @@ pub(super) fn service(service: &ValidMicroservice, recipe: &Recipe) -> Result<Ob
     ))
 }
 
-/// The policy: the service's own pods come in, nobody else, and nothing goes out, as no rule lets it.
-pub(super) fn policy(service: &ValidMicroservice, recipe: &Recipe) -> Result<Object, Invalid> {
+/// The policy: the service's own pods and those that back it up come in, nobody else, and nothing
+/// goes out, as no rule lets it.
+pub(super) fn policy(
+    service: &ValidMicroservice,
+    server: &Server,
+    recipe: &Recipe,
+) -> Result<Object, Invalid> {
     let name = labels::database(&service.name);
+    let mut from = vec![json!({"podSelector": {"matchLabels": labels::selector(&service.name)}})];
+    if server.backup.is_some() {
+        from.push(json!({"podSelector": {"matchLabels": {(labels::BACKUP): service.name.to_string()}}}));
+    }
     Ok(object::of::<NetworkPolicy>(
         name.clone(),
         json!({
@@ -39,7 +48,7 @@ pub(super) fn policy(service: &ValidMicroservice, recipe: &Recipe) -> Result<Obj
                 "podSelector": {"matchLabels": labels::database_selector(&service.name)},
                 "policyTypes": ["Ingress", "Egress"],
                 "ingress": [{
-                    "from": [{"podSelector": {"matchLabels": labels::selector(&service.name)}}],
+                    "from": from,
                     "ports": [{"port": recipe.port, "protocol": "TCP"}],
                 }],
             },

@@ -49,6 +49,10 @@ pub(super) fn recipe(server: &Server, version: &Version) -> Recipe {
             ("start.sh", include_str!("scripts/start.sh")),
             ("room.sh", include_str!("scripts/room.sh")),
             ("init.sh", include_str!("scripts/postgres-init.sh")),
+            ("backup.sh", include_str!("scripts/backup.sh")),
+            ("save.sh", include_str!("scripts/postgres-save.sh")),
+            ("find-backup.sh", include_str!("scripts/find-backup.sh")),
+            ("restore.sh", include_str!("scripts/postgres-restore.sh")),
             ("ready.sh", include_str!("scripts/postgres-ready.sh")),
             ("alive.sh", include_str!("scripts/postgres-alive.sh")),
         ]),
@@ -61,6 +65,7 @@ pub(super) fn recipe(server: &Server, version: &Version) -> Recipe {
         ],
         ready: "ready.sh",
         alive: "alive.sh",
+        saved_as: "password",
         credentials: vec!["admin-password", "password", "murmur-password"],
     }
 }

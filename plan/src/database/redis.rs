@@ -17,13 +17,17 @@ pub(super) fn recipe(server: &Server) -> Recipe {
     Recipe {
         port: PORT,
         volume: "/data",
-        data: "/data",
+        data: "/data/appendonlydir",
         arguments: vec!["redis-server", "/etc/murmur/files/redis.conf"],
         environment: vec![],
         configuration: BTreeMap::from([("redis.conf", configuration(server))]),
         scripts: BTreeMap::from([
             ("start.sh", include_str!("scripts/start.sh")),
             ("room.sh", include_str!("scripts/room.sh")),
+            ("backup.sh", include_str!("scripts/backup.sh")),
+            ("save.sh", include_str!("scripts/redis-save.sh")),
+            ("find-backup.sh", include_str!("scripts/find-backup.sh")),
+            ("prepare.sh", include_str!("scripts/redis-prepare.sh")),
             ("ready.sh", include_str!("scripts/redis-ready.sh")),
             ("alive.sh", include_str!("scripts/redis-alive.sh")),
         ]),
@@ -31,6 +35,7 @@ pub(super) fn recipe(server: &Server) -> Recipe {
         writable: vec![("tmp", "/tmp", None), ("run", "/run/redis", None)],
         ready: "ready.sh",
         alive: "alive.sh",
+        saved_as: "murmur-password",
         credentials: vec![USERS, "murmur-password"],
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::backup::{self, Restore};
 use super::{Recipe, Server, metadata};
 use crate::invalid::Invalid;
 use crate::labels;
@@ -15,11 +16,11 @@ use crate::object::{self, Object};
 /// The name of the server's container.
 pub const CONTAINER: &str = "database";
 /// The user and group of the ordinary images.
-const ID: i64 = 999;
+pub(super) const ID: i64 = 999;
 /// The annotation of the pods with the digest of their configuration.
 const CONFIGURATION: &str = "murmur.dev/configuration";
 /// Where the files are mounted.
-const FILES: &str = "/etc/murmur/files";
+pub(super) const FILES: &str = "/etc/murmur/files";
 /// How long a server may take to end, in seconds.
 const GRACE: i64 = 120;
 
@@ -89,10 +90,28 @@ fn pod(service: &ValidMicroservice, server: &Server, recipe: &Recipe, image: &st
         "containers": [container(server, recipe, image)],
         "volumes": volumes(&name, &labels::database_tls(&service.name), recipe),
     });
+    if let Some(restore) = &server.restore {
+        begin_with(&mut pod, restore, &backup::name(&service.name));
+    }
     if !pull.is_empty() {
         pod["imagePullSecrets"] = json!(pull);
     }
     pod
+}
+
+/// Mounts the backups for the first start.
+fn begin_with(pod: &mut Value, restore: &Restore, own: &str) {
+    let claim = restore.claim.as_deref().unwrap_or(own);
+    let push = |list: &mut Value, item: Value| list.as_array_mut().map(|list| list.push(item));
+    push(&mut pod["volumes"], json!({"name": "restore", "persistentVolumeClaim": {"claimName": claim}}));
+    let container = &mut pod["containers"][0];
+    push(
+        &mut container["volumeMounts"],
+        json!({"name": "restore", "mountPath": "/restore", "readOnly": true}),
+    );
+    if let Some(backup) = &restore.backup {
+        push(&mut container["env"], json!({"name": "BACKUP", "value": backup}));
+    }
 }
 
 fn container(server: &Server, recipe: &Recipe, image: &str) -> Value {

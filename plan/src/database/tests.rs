@@ -34,7 +34,7 @@ fn secrets() -> Secrets {
 
 fn planned(spec: &str, held: Option<&Held>) -> Vec<Object> {
     let service = valid("users", spec);
-    let known = Known { secrets: &secrets(), held };
+    let known = Known { secrets: &secrets(), held, ready: false };
     objects(&service, service.database.as_ref().unwrap(), &settings(), known).unwrap()
 }
 
@@ -47,7 +47,8 @@ fn image_of(objects: &[Object]) -> &Value {
 }
 
 fn held(version: &str, image: &str) -> Held {
-    Held { engine: "Postgres".into(), version: Version::parse(version).unwrap(), image: image.into() }
+    let written = Written { version: Version::parse(version).unwrap(), image: image.into() };
+    Held { engine: "Postgres".into(), written: Some(written) }
 }
 
 /// All objects of a server as YAML.
@@ -203,6 +204,20 @@ fn a_minor_version_rolls_and_a_major_one_is_refused_while_there_is_data() {
 }
 
 #[test]
+fn a_version_that_never_came_up_binds_nobody() {
+    let never = Held { engine: "Postgres".into(), written: None };
+    let settled = image(&server("version: \"17\""), &settings(), Some(&never));
+    assert_eq!((settled.image.as_str(), settled.refused), ("docker.io/postgres:17", None));
+    let said = |ready| {
+        let service = valid("users", &spec(", version: \"99\""));
+        let known = Known { secrets: &secrets(), held: Some(&never), ready };
+        let objects = objects(&service, service.database.as_ref().unwrap(), &settings(), known).unwrap();
+        one(&objects, "PersistentVolumeClaim")["metadata"]["annotations"][labels::DATABASE_VERSION].clone()
+    };
+    assert_eq!((said(false), said(true)), (Value::Null, "99".into()));
+}
+
+#[test]
 fn an_image_of_ones_own_takes_the_place_of_the_operators() {
     let own = "version: \"17.2\", image: \"registry.example/postgres@sha256:0\"";
     assert_eq!(image(&server(own), &settings(), None).image, "registry.example/postgres@sha256:0");
@@ -238,5 +253,71 @@ fn what_an_older_rule_may_have_let_in_is_named_with_its_field() {
         let resource = microservice("users", &format!("{{image: a, port: 80, database: {spec}}}"));
         let error = crate::microservice::validate(&resource).unwrap_err();
         assert!(error.to_string().contains(field), "{error}");
+    }
+}
+
+const BACKUP: &str = ", backup: {schedule: 0 3 * * *, keep: 3, storage: {size: 5Gi}}";
+
+#[test]
+fn a_server_with_backups_that_begins_with_one() {
+    let restore = ", restoreFrom: {claimName: old-backup, backup: 20261121T030000Z}";
+    insta::assert_snapshot!(manifests(&spec(&format!("{BACKUP}{restore}"))));
+}
+
+#[test]
+fn backups_outlive_their_service_whatever_becomes_of_its_data() {
+    let spec = spec(BACKUP).replace("size: 1Gi", "size: 1Gi, whenDeleted: Delete");
+    let objects = planned(&spec, None);
+    let claim = objects.iter().find(|object| object.name == "users-backup" && object.is_claim()).unwrap();
+    assert!(claim.value["metadata"]["ownerReferences"].is_null());
+    let job = one(&objects, "CronJob");
+    assert_eq!(job["metadata"]["ownerReferences"][0]["uid"], "uid-of-users");
+    let labels = &job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"];
+    assert!(labels[labels::MICROSERVICE].is_null() && labels[labels::DATABASE].is_null(), "{labels}");
+}
+
+#[test]
+fn only_the_pods_that_back_it_up_are_let_in_beside_the_services_own() {
+    let from =
+        |more: &str| one(&planned(&spec(more), None), "NetworkPolicy")["spec"]["ingress"][0]["from"].clone();
+    assert_eq!(from("").as_array().unwrap().len(), 1);
+    let backup = serde_json::json!({"podSelector": {"matchLabels": {(labels::BACKUP): "users"}}});
+    assert_eq!(from(BACKUP)[1], backup);
+}
+
+#[test]
+fn what_a_server_begins_with_is_its_own_newest_backup_unless_it_says() {
+    let pod =
+        |more: &str| one(&planned(&spec(more), None), "StatefulSet")["spec"]["template"]["spec"].to_string();
+    assert!(!pod("").contains("restore"));
+    let newest = pod(", restoreFrom: {}");
+    assert!(newest.contains(r#""claimName":"users-backup""#) && !newest.contains("BACKUP"), "{newest}");
+}
+
+#[test]
+fn every_engine_has_what_its_scripts_ask_for() {
+    for engine in ["Postgres", "MariaDB", "Redis"] {
+        let objects = planned(&spec(BACKUP).replace("Postgres", engine), None);
+        let files = one(&objects, "ConfigMap")["data"].as_object().unwrap().clone();
+        for text in files.values().map(|text| text.as_str().unwrap()) {
+            // Wherever a script sources another, it is there.
+            for line in
+                text.lines().filter(|line| line.contains(". /etc/murmur/files/") && !line.contains("-e "))
+            {
+                let name = line.split("/etc/murmur/files/").nth(1).unwrap().split([';', ' ']).next().unwrap();
+                assert!(files.contains_key(name), "{engine}: {line}");
+            }
+        }
+        let secret = one(&objects, "Secret")["data"].as_object().unwrap().clone();
+        let mounted = [
+            &one(&objects, "StatefulSet")["spec"]["template"],
+            &one(&objects, "CronJob")["spec"]["jobTemplate"]["spec"]["template"],
+        ];
+        for volume in mounted.iter().flat_map(|template| template["spec"]["volumes"].as_array().unwrap()) {
+            let keys = volume["secret"]["items"].as_array().cloned().unwrap_or_default();
+            for key in keys.iter().map(|item| item["key"].as_str().unwrap()) {
+                assert!(secret.contains_key(key), "{engine}: {key}");
+            }
+        }
     }
 }

@@ -5,8 +5,8 @@ use murmur_crds::StorageQuantity;
 use murmur_crds::database as crd;
 use murmur_crds::microservice::{Resources, WhenDeleted};
 
-use super::{Engine, Server, Version};
-use crate::invalid::Invalid;
+use super::{Backup, Engine, Restore, Server, Version};
+use crate::invalid::{self, Invalid};
 use crate::microservice::{self, Storage};
 
 const FIELD: &str = "spec.database";
@@ -44,6 +44,11 @@ pub fn validate(database: &crd::Database) -> Result<Option<Server>, Invalid> {
         storage_bytes: bytes("storage.size", &storage.size)?,
         storage,
         parameters: parameters.unwrap_or_default(),
+        backup: database.backup.as_ref().map(backup).transpose()?,
+        restore: database
+            .restore_from
+            .as_ref()
+            .map(|from| Restore { claim: from.claim_name.clone(), backup: from.backup.clone() }),
     }))
 }
 
@@ -91,6 +96,17 @@ fn resources(engine: Engine, wanted: Option<&Resources>) -> Result<(Resources, i
     let memory = bytes("resources.requests.memory", &requested)?;
     all.limits.entry("memory".to_owned()).or_insert_with(|| Quantity((memory.saturating_mul(2)).to_string()));
     Ok((all, memory))
+}
+
+fn backup(wanted: &murmur_crds::mesh::Backup) -> Result<Backup, Invalid> {
+    bytes("backup.storage.size", &wanted.storage.size.to_core())?;
+    let field = format!("{FIELD}.backup.keep");
+    Ok(Backup {
+        schedule: wanted.schedule.clone(),
+        keep: invalid::within(&field, wanted.keep, 1..=1000, "keep is a number from 1 to 1000")?,
+        size: wanted.storage.size.0.clone(),
+        storage_class_name: wanted.storage.storage_class_name.clone(),
+    })
 }
 
 fn bytes(field: &str, amount: &Quantity) -> Result<i64, Invalid> {

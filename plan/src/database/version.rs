@@ -48,7 +48,14 @@ impl fmt::Display for Version {
 pub struct Held {
     /// The engine, as the resource writes it.
     pub engine: String,
-    /// The version that wrote it.
+    /// What wrote it; `None` while no server has ever been ready on it.
+    pub written: Option<Written>,
+}
+
+/// What wrote the data on a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The version.
     pub version: Version,
     /// The image of that.
     pub image: String,
@@ -57,11 +64,11 @@ pub struct Held {
 impl Held {
     /// Reads a claim's annotations.
     pub fn of(annotations: &BTreeMap<String, String>) -> Option<Self> {
-        Some(Self {
-            engine: annotations.get(labels::ENGINE)?.clone(),
-            version: Version::parse(annotations.get(labels::DATABASE_VERSION)?)?,
-            image: annotations.get(labels::DATABASE_IMAGE)?.clone(),
-        })
+        let written = || {
+            let version = Version::parse(annotations.get(labels::DATABASE_VERSION)?)?;
+            Some(Written { version, image: annotations.get(labels::DATABASE_IMAGE)?.clone() })
+        };
+        Some(Self { engine: annotations.get(labels::ENGINE)?.clone(), written: written() })
     }
 }
 
@@ -81,7 +88,7 @@ pub fn settle(server: &Server, ours: &DatabaseImage, held: Option<&Held>) -> Set
     let wanted = server.version.as_ref().unwrap_or(&ours.version);
     let image = server.image.clone().unwrap_or_else(|| format!("{}:{}", ours.repository, wanted));
     let fits = Settled { version: wanted.clone(), image, refused: None };
-    let Some(held) = held else { return fits };
+    let Some(held) = held.and_then(|held| held.written.as_ref()) else { return fits };
     if held.version.series(server.engine) == wanted.series(server.engine) {
         return fits;
     }

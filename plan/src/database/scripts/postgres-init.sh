@@ -16,6 +16,8 @@ GRANT CONNECT, CREATE, TEMPORARY ON DATABASE service TO murmur;
 ALTER SCHEMA public OWNER TO service;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO murmur;
+GRANT pg_read_all_data TO service;
 SQL
+if [ -d /restore ]; then . /etc/murmur/files/restore.sh; fi
 sync
 rm -f "$VOLUME/.initializing"

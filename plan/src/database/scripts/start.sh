@@ -13,4 +13,5 @@ if [ -e "$VOLUME/.initializing" ]; then
 elif [ ! -e "$DATA" ]; then
   touch "$VOLUME/.initializing"
 fi
+if [ ! -e "$DATA" ] && [ -e /etc/murmur/files/prepare.sh ]; then . /etc/murmur/files/prepare.sh; fi
 exec docker-entrypoint.sh "$@"

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Makes one backup in /backup and removes what is more than KEEP. One that was interrupted ends in .unfinished and is
+# removed by the next.
+set -eu
+umask 077
+rm -rf /backup/*.unfinished
+name=$(date -u +%Y%m%dT%H%M%SZ)
+work=/backup/$name.unfinished
+mkdir "$work"
+. /etc/murmur/files/save.sh
+sync
+mv "$work" "/backup/$name"
+sync
+echo "saved $name: $(du -sk "/backup/$name" | cut -f 1) KiB"
+
+# The names sort by their time; the oldest go, once a newer one is whole.
+count=$(find /backup -maxdepth 1 -name '????????T??????Z' | wc -l)
+find /backup -maxdepth 1 -name '????????T??????Z' | sort | head -n "$((count > KEEP ? count - KEEP : 0))" |
+  while read -r old; do
+    rm -rf "$old"
+    echo "removed ${old##*/}"
+  done
