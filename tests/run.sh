@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 
 export MURMUR_CACHE=$CACHE
 
-tools()    { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm; }
+tools()    { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm &&
+             tests/cluster/packages.sh pg_ctlcluster=postgresql; }
 format()   { cargo fmt --all -- --check && unformatted=$(gofmt -l services tests) && [ -z "$unformatted" ] ||
              { echo "not formatted: ${unformatted:-see above}; run cargo fmt and gofmt -w"; return 1; }; }
 lint()     { cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings; }

@@ -46,6 +46,9 @@ pub struct RunArguments {
     /// The service's SQLite database, created before the service starts.
     #[arg(long, env = "MURMUR_DATABASE_PATH")]
     pub database_path: Option<PathBuf>,
+    /// The folder that says how to reach the service's Postgres database.
+    #[arg(long, env = "MURMUR_DATABASE")]
+    pub database: Option<PathBuf>,
     /// The DNS server that knows the pods of other services; those of /etc/resolv.conf if absent.
     #[arg(long, env = "MURMUR_DNS")]
     pub dns: Option<SocketAddr>,

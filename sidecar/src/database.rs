@@ -1,73 +1,61 @@
-//! The service's SQLite database: it exists, in WAL mode, before the service starts.
+//! The service's own database, as the sidecar gets into it: SQLite in the pod's
+//! volume ([`sqlite`]) or a Postgres server ([`postgres`]). What is written there
+//! belongs to whoever writes it: projections and the outbox.
 
-use std::fs::{File, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+pub mod postgres;
+pub mod sqlite;
 
-use rusqlite::Connection;
+use std::path::PathBuf;
 
-/// Why the database could not be made ready.
+/// Which database the service has, of those that the sidecar can get into.
+#[derive(Debug, Clone)]
+pub enum DatabaseSettings {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A folder of files that say how to connect: see [`postgres::Postgres`].
+    Postgres(PathBuf),
+}
+
+impl DatabaseSettings {
+    /// From what the pod's template says: the path of a SQLite file, or a folder of credentials.
+    pub fn new(sqlite: Option<PathBuf>, server: Option<PathBuf>) -> Option<Self> {
+        sqlite.map(Self::Sqlite).or(server.map(Self::Postgres))
+    }
+
+    /// The SQLite file, which the sidecar makes before the service starts.
+    pub fn sqlite(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+/// Why the database cannot be used now.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot prepare the database {file}: {cause}; its folder must be writable for the pod's group")]
-pub struct DatabaseError {
-    file: PathBuf,
-    cause: String,
-}
-
-/// Creates the file if there is none and switches it to WAL mode, which SQLite
-/// keeps in the file: whoever opens it later uses it.
-///
-/// # Errors
-/// When the file cannot be created, or is not a database.
-pub fn prepare(path: &Path) -> Result<(), DatabaseError> {
-    let failed = |cause: String| DatabaseError { file: path.to_owned(), cause };
-    if !path.exists() {
-        let file = File::create_new(path).map_err(|error| failed(error.to_string()))?;
-        // The service may run under another uid of the same group.
-        file.set_permissions(Permissions::from_mode(0o660)).map_err(|error| failed(error.to_string()))?;
-    }
-    let database = Connection::open(path).map_err(|error| failed(error.to_string()))?;
-    let mode: String = database
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(|error| failed(error.to_string()))?;
-    if mode != "wal" {
-        return Err(failed(format!("the file system does not allow WAL mode (it stays {mode:?})")));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_database_is_in_wal_mode_and_writable_for_the_group() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("service.db");
-        prepare(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o660);
-        let again = Connection::open(&path).unwrap();
-        let journal: String = again.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
-        assert_eq!(journal, "wal");
-    }
-
-    #[test]
-    fn an_existing_database_keeps_its_rows_and_a_foreign_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("service.db");
-        prepare(&path).unwrap();
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (7)")
-            .unwrap();
-        prepare(&path).unwrap();
-        let x: i64 =
-            Connection::open(&path).unwrap().query_row("SELECT x FROM t", [], |row| row.get(0)).unwrap();
-        assert_eq!(x, 7);
-
-        let foreign = folder.path().join("notes.txt");
-        std::fs::write(&foreign, "not a database, but long enough to be looked at as one").unwrap();
-        assert!(prepare(&foreign).is_err());
-    }
+pub enum DatabaseError {
+    /// SQLite's file.
+    #[error("cannot use the database {file}: {cause}; its folder must be writable for the pod's group")]
+    Sqlite {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// A file of the credentials.
+    #[error("cannot read {file}, which says how to reach the database: {cause}; is its Secret whole?")]
+    Credentials {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// The server.
+    #[error("cannot connect to the database at {address}: {cause}")]
+    Postgres {
+        /// Where it should be.
+        address: String,
+        /// Why not.
+        cause: String,
+    },
 }

@@ -45,6 +45,7 @@ use crate::board::Board;
 use crate::bus::Bus;
 use crate::bus::configuration::Follower;
 use crate::call::{Calls, Dns};
+use crate::database::DatabaseSettings;
 use crate::deliver::Deliveries;
 use crate::drain::Drain;
 use crate::http::admin::Admin;
@@ -132,8 +133,8 @@ pub async fn run(
         },
         None => None,
     };
-    if let Some(path) = &settings.database {
-        database::prepare(path)?;
+    if let Some(path) = settings.database.as_ref().and_then(DatabaseSettings::sqlite) {
+        database::sqlite::prepare(path)?;
     }
     let listeners = bind.await?;
     let sidecar = Sidecar::start(settings, listeners, level).await?;

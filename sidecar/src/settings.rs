@@ -13,6 +13,7 @@ use murmur_mesh::partition::PARTITIONS;
 
 use crate::bus::credentials::{Credentials, CredentialsError};
 use crate::cli::RunArguments;
+use crate::database::DatabaseSettings;
 use crate::trace::{InvalidTraces, TraceSettings};
 
 /// All that a sidecar needs before it can bind its listeners.
@@ -38,8 +39,8 @@ pub struct Settings {
     pub traces: TraceSettings,
     /// The volume to lock.
     pub data: Option<PathBuf>,
-    /// The database to create.
-    pub database: Option<PathBuf>,
+    /// The service's database.
+    pub database: Option<DatabaseSettings>,
     /// How much is taken on at once.
     pub limits: crate::limits::Limits,
 }
@@ -113,7 +114,7 @@ impl Settings {
             dns: arguments.dns,
             traces: TraceSettings::parse(&arguments.traces)?,
             data: arguments.data.clone(),
-            database: arguments.database_path.clone(),
+            database: DatabaseSettings::new(arguments.database_path.clone(), arguments.database.clone()),
             limits: crate::limits::Limits::default(),
         })
     }

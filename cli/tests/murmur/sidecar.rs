@@ -91,6 +91,7 @@ impl Reader {
             pod: "tested-0".to_owned(),
             data: None,
             database_path: None,
+            database: None,
             dns: None,
             traces: TraceArguments::default(),
             local_address: listeners.local[0].local_addr().unwrap(),

@@ -5,10 +5,12 @@ pub mod broker;
 pub mod cluster;
 pub mod http;
 pub mod mesh;
+pub mod postgres;
 pub mod process;
 pub mod sidecar;
 pub mod tools;
 
 pub use broker::Broker;
 pub use cluster::Cluster;
+pub use postgres::Postgres;
 pub use sidecar::Sidecar;

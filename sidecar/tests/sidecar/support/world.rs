@@ -280,6 +280,7 @@ impl World {
             traces: self.traces.clone(),
             data: None,
             database_path: None,
+            database: None,
             local_address: self.local,
             admin_address: self.admin,
         }

@@ -1,0 +1,215 @@
+//! A Postgres server of a test's own, from Debian's packages, with the roles that
+//! the operator's start script makes.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio_postgres::{Client, NoTls};
+
+use crate::broker::free_port;
+
+/// Where Debian puts the servers' programs, one folder for each major version.
+const DEBIAN: &str = "/usr/lib/postgresql";
+/// The name of the database and of the service's role.
+pub const SERVICE: &str = "service";
+/// Every role's password.
+pub const PASSWORD: &str = "secret";
+/// Who the server runs as where a test runs as root, which Postgres refuses: nobody, since it must have a name.
+const USER: u32 = 65534;
+
+/// A running server; killed, by its id, when dropped.
+pub struct Postgres {
+    port: u16,
+    programs: PathBuf,
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Postgres {
+    /// Starts one, with further `settings` such as `fsync=off`.
+    ///
+    /// # Errors
+    /// When Postgres is not installed or does not come up within 20 s.
+    pub async fn start(settings: &[&str]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("murmur-postgres").tempdir()?;
+        let mut server = Self { port: free_port()?, programs: programs()?, folder, child: None };
+        if rustix::process::getuid().is_root() {
+            std::os::unix::fs::chown(server.folder.path(), Some(USER), Some(USER))?;
+        }
+        let data = server.data();
+        let made = server
+            .command("initdb")
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .output()
+            .await?;
+        if !made.status.success() {
+            bail!("initdb: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        let text = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\n{}\n",
+            server.port,
+            settings.join("\n")
+        );
+        append(&data.join("postgresql.conf"), &text)?;
+        server.resume().await?;
+        server.roles().await?;
+        Ok(server)
+    }
+
+    /// The roles that the operator's start script makes.
+    async fn roles(&self) -> Result<()> {
+        let postgres = self.connect("postgres", "postgres").await?;
+        postgres
+            .batch_execute(&format!(
+                "CREATE ROLE {SERVICE} LOGIN PASSWORD '{PASSWORD}';\n\
+                 CREATE ROLE murmur LOGIN CREATEROLE PASSWORD '{PASSWORD}'"
+            ))
+            .await?;
+        postgres.batch_execute(&format!("CREATE DATABASE {SERVICE} OWNER {SERVICE}")).await?;
+        postgres.batch_execute(&format!("GRANT CREATE ON DATABASE {SERVICE} TO murmur")).await?;
+        let inside = self.connect("postgres", SERVICE).await?;
+        inside.batch_execute("GRANT CREATE ON SCHEMA public TO murmur").await?;
+        inside.batch_execute(&format!("GRANT ALL ON SCHEMA public TO {SERVICE}")).await?;
+        Ok(())
+    }
+
+    /// Starts it again after [`Postgres::kill`], with the same data and port.
+    ///
+    /// # Errors
+    /// When it does not come up within 20 s.
+    pub async fn resume(&mut self) -> Result<()> {
+        let log = std::fs::File::options().append(true).create(true).open(self.folder.path().join("log"))?;
+        let child = self
+            .command("postgres")
+            .arg("-D")
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("could not start postgres")?;
+        self.child = Some(child);
+        for _ in 0..400 {
+            if let Ok(client) = self.connect("postgres", "postgres").await
+                && client.simple_query("SELECT 1").await.is_ok()
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("postgres did not come up within 20 s: {}", self.log())
+    }
+
+    /// Ends it at once, as a crash would (SIGQUIT: what was not on disk yet is recovered from the log).
+    ///
+    /// # Errors
+    /// When there is no process to wait for.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::QUIT)?;
+        if let Some(mut child) = self.child.take() {
+            child.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal, such as STOP and CONT, to the server's first process.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let id = self.child.as_ref().and_then(Child::id).context("postgres is not running")?;
+        kill_process(Pid::from_raw(i32::try_from(id)?).context("no process id")?, signal)?;
+        Ok(())
+    }
+
+    /// A connection as one of the roles `postgres`, `service` and `murmur`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn connect(&self, role: &str, database: &str) -> Result<Client> {
+        let text = format!(
+            "host=127.0.0.1 port={} user={role} password={PASSWORD} dbname={database} connect_timeout=5",
+            self.port
+        );
+        let (client, connection) = tokio_postgres::connect(&text, NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Writes the folder that tells a sidecar how to connect (`MURMUR_DATABASE`).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn credentials(&self) -> Result<PathBuf> {
+        let folder = self.folder.path().join("credentials");
+        std::fs::create_dir_all(&folder)?;
+        for (name, text) in [
+            ("host", "127.0.0.1"),
+            ("port", &self.port.to_string()),
+            ("database", SERVICE),
+            ("username", SERVICE),
+            ("murmur-password", PASSWORD),
+        ] {
+            std::fs::write(folder.join(name), text)?;
+        }
+        Ok(folder)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(self.folder.path());
+        if rustix::process::getuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Its own processes end when the first one gets this; killed alone, they might outlive the folder.
+        let _ = self.signal(Signal::QUIT);
+        if let Some(mut child) = self.child.take() {
+            for _ in 0..100 {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+fn append(file: &Path, text: &str) -> Result<()> {
+    let before = std::fs::read_to_string(file)?;
+    Ok(std::fs::write(file, before + text)?)
+}
+
+/// The newest version's programs.
+fn programs() -> Result<PathBuf> {
+    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let newest = versions.map(|entry| entry.path()).filter(|path| number(path).is_some()).max_by_key(number);
+    let programs = newest.map(|path| path.join("bin")).filter(|path| path.join("postgres").exists());
+    programs.context("Postgres is not installed; run: tests/cluster/packages.sh postgres=postgresql")
+}
