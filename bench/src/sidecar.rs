@@ -1,5 +1,5 @@
 //! The sidecar beside a bare async-nats client: publishing, delivery of a
-//! backlog, both of them end to end, how soon it is ready, and what it costs when
+//! backlog, both of them end to end, a projection of one, how soon it is ready, and what it costs when
 //! it has nothing to do. 1 KiB events, medians of rounds in turns.
 
 mod bed;
@@ -8,6 +8,7 @@ mod deliver;
 mod end_to_end;
 mod idle;
 mod loads;
+mod projection;
 mod publish;
 mod side;
 mod start;
@@ -52,6 +53,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let mut table = Table::default();
     publish::measure(&arguments, &mut table).await?;
     deliver::measure(&arguments, &mut table).await?;
+    projection::measure(&arguments, &mut table).await?;
     end_to_end::measure(&arguments, &mut table).await?;
     start::measure(&arguments, &mut table).await?;
     idle::measure(&arguments, &mut table).await?;

@@ -22,7 +22,7 @@ use crate::embedded;
     category = "murmur",
     status = "EventSubscriptionStatus",
     derive = "PartialEq",
-    doc = "Events that a Microservice receives, each by an HTTP POST, at least once and in order per key.",
+    doc = "Events that a Microservice receives: each by an HTTP POST, at least once and in order per key, or applied to its database, with its effect exactly once.",
     printcolumn(name = "Service", type_ = "string", json_path = ".spec.microserviceRef.name"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Delivering", type_ = "string", json_path = r#".status.conditions[?(@.type=="Delivering")].status"#),
@@ -37,9 +37,16 @@ use crate::embedded;
         .message("the name must be at most 52 characters long")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.deliver.batch) || self.ordering.policy != 'Strict'")
-    .message("with the ordering Strict one event at a time is delivered: leave batch out")
-    .field_path(".deliver.batch"))]
+#[x_kube(
+    validation = Rule::new("!has(self.deliver) || !has(self.deliver.batch) || self.ordering.policy != 'Strict'")
+        .message("with the ordering Strict one event at a time is delivered: leave batch out")
+        .field_path(".deliver.batch"),
+    validation = ("has(self.deliver) != has(self.projection)", "exactly one of deliver and projection must be set"),
+    validation = ("has(self.projection) == has(oldSelf.projection)", "deliver cannot become projection, nor the other way round: make a new EventSubscription"),
+    validation = ("!has(self.projection) || (self.ordering.policy == 'Key' && !has(self.ordering.shards))", "a projection applies events in the order of the event store: leave ordering out"),
+    validation = ("!has(self.projection) || self.start.policy != 'New' || self.projection.onChange == 'Keep'", "a projection that starts with New has no history to be rebuilt from: set projection.onChange to Keep"),
+    validation = ("!has(self.projection) || self.projection.on.all(on, self.events.exists(event, event.type == on.type))", "each type in projection.on must be one of events")
+)]
 pub struct EventSubscriptionSpec {
     /// The Microservice, in the same namespace, that receives the events. It cannot change.
     #[x_kube(validation = ("self == oldSelf", "microserviceRef cannot change: make a new EventSubscription"))]
@@ -64,8 +71,13 @@ pub struct EventSubscriptionSpec {
         "ordering cannot change: make a new EventSubscription"
     ))]
     pub ordering: Ordering,
-    /// Where and how events are delivered.
-    pub deliver: Deliver,
+    /// Where and how events are delivered. Either this or projection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver: Option<Deliver>,
+    /// The tables in the service's own SQLite or Postgres database that the events keep up to date,
+    /// with no code in the service. Either this or deliver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<Projection>,
     /// What happens to an event that the service fails to handle.
     #[serde(default)]
     pub retry: Retry,
@@ -270,6 +282,72 @@ fn thirty_seconds() -> GatewayDuration {
 
 fn sixteen() -> i32 {
     16
+}
+
+/// A read model: tables that events keep up to date. Each event has its effect once.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Projection {
+    /// The tables. They belong to the projection: it makes them, only it changes them, and only they
+    /// are built anew. Names have lower-case letters, digits and _.
+    #[schemars(schema_with = "tables")]
+    pub tables: Vec<String>,
+    /// What a change of tables, schema or statements means. Rebuild: the tables are built anew from
+    /// the history of events, beside those that are read, and then take their place. Keep: they stay,
+    /// and the change counts for events from then on.
+    #[serde(default)]
+    pub on_change: OnChange,
+    /// The CREATE TABLE statement of each table, and CREATE INDEX statements, with ; between two.
+    #[schemars(length(min = 1, max = 16384))]
+    pub schema: String,
+    /// What each event changes; events of a type that is not here change nothing.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub on: Vec<OnEvent>,
+}
+
+/// The tables of a projection.
+fn tables(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 48,
+            "pattern": "^[a-z_][a-z0-9_]*$",
+            "x-kubernetes-validations": [{
+                "rule": "!self.startsWith('murmur_') && !self.startsWith('sqlite_') && !self.startsWith('pg_')",
+                "message": "names that begin with murmur_, sqlite_ or pg_ are taken",
+            }],
+        },
+    })
+}
+
+/// What a change of a projection means.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnChange {
+    /// Its tables are built anew from the history of events.
+    #[default]
+    Rebuild,
+    /// They stay, and the change counts from then on.
+    Keep,
+}
+
+/// What an event changes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct OnEvent {
+    /// The CloudEvents type; it must be among the subscription's events.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "event_type")]
+    pub event_type: String,
+    /// One or more INSERT, UPDATE or DELETE statements, with ; between two. :data.id stands for a
+    /// value of the event's data, :source for one of its attributes; an event without it becomes a
+    /// dead letter, unless a ? is behind (:data.image?), which then is NULL.
+    #[schemars(length(min = 1, max = 8192))]
+    pub sql: String,
 }
 
 /// What happens to an event that the service fails to handle. A service that is merely away costs

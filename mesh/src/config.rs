@@ -133,7 +133,8 @@ pub struct Subscription {
     /// In which order its events are delivered.
     pub ordering: Ordering,
     /// Where to.
-    pub deliver: Deliver,
+    #[serde(flatten)]
+    pub target: Target,
     /// What happens to an event that fails.
     pub retry: Retry,
     /// What happens to an event that used up its attempts or was rejected.
@@ -155,6 +156,92 @@ impl Subscription {
     pub fn durables(&self) -> impl Iterator<Item = (Shard, DurableName)> {
         let replay = self.replay.as_ref().map(|replay| replay.id.as_str());
         self.ordering.shards().map(move |shard| (shard, DurableName::new(&self.name, shard, replay)))
+    }
+}
+
+impl Subscription {
+    /// How its events reach the service, if they do.
+    pub fn deliver(&self) -> Option<&Deliver> {
+        match &self.target {
+            Target::Deliver(deliver) => Some(deliver),
+            Target::Projection(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn deliver_mut(&mut self) -> Option<&mut Deliver> {
+        match &mut self.target {
+            Target::Deliver(deliver) => Some(deliver),
+            Target::Projection(_) => None,
+        }
+    }
+
+    /// The read model that they are applied to, if it is one.
+    pub fn projection(&self) -> Option<&Projection> {
+        match &self.target {
+            Target::Deliver(_) => None,
+            Target::Projection(projection) => Some(projection),
+        }
+    }
+}
+
+/// What becomes of a subscription's events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Target {
+    /// They are posted to the service.
+    Deliver(Deliver),
+    /// They are applied to the service's database.
+    Projection(Projection),
+}
+
+/// A read model: tables in the service's database, and what each event changes in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Projection {
+    /// The tables that it owns.
+    pub tables: Vec<String>,
+    /// What a change of schema or statements means.
+    pub on_change: OnChange,
+    /// The statements that make the tables.
+    pub schema: String,
+    /// What each event changes.
+    pub on: Vec<On>,
+}
+
+/// What a change of a projection's schema or statements means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnChange {
+    /// Its tables are built anew from the history of events.
+    Rebuild,
+    /// They stay, and the change counts from then on.
+    Keep,
+}
+
+/// What an event of one type changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct On {
+    /// The type.
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    /// SQL with placeholders.
+    pub sql: String,
+}
+
+impl Projection {
+    /// What tells this definition from others: of its tables, schema and statements.
+    pub fn fingerprint(&self) -> String {
+        let on = self.on.iter().map(|on| (on.event_type.as_str(), on.sql.as_str()));
+        let parts = self.tables.iter().map(|table| ("", table.as_str()));
+        let parts = parts.chain([("schema", self.schema.as_str())]).chain(on);
+        let mut text = String::new();
+        for (name, part) in parts {
+            // Lengths keep parts apart.
+            text.push_str(&format!("{}:{name}{}:{part}", name.len(), part.len()));
+        }
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
     }
 }
 
@@ -316,14 +403,14 @@ mod tests {
             subscriptions: vec![Subscription {
                 name: "history-catalog".parse().unwrap(),
                 ordering: Ordering::Key { shards: 4 },
-                deliver: Deliver {
+                target: Target::Deliver(Deliver {
                     port: 8080,
                     path: "/events/products".into(),
                     timeout: Duration::from_secs(30),
                     concurrency: 16,
                     batch: Some(Batch { max_events: 100, max_wait: Duration::from_millis(50) }),
                     max_per_second: Some(200),
-                },
+                }),
                 retry: retry(),
                 dead_letter: DeadLetterPolicy::Keep,
                 filter: Some("event.data.price > 10.0".into()),
@@ -336,6 +423,40 @@ mod tests {
         let text = serde_json::to_string_pretty(&config).unwrap();
         insta::assert_snapshot!(text);
         assert_eq!(serde_json::from_str::<SidecarConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn a_projection_survives_its_json_form() {
+        let json = serde_json::json!({
+            "name": "catalog",
+            "ordering": {"policy": "key", "shards": 1},
+            "projection": {
+                "tables": ["products"],
+                "onChange": "rebuild",
+                "schema": "CREATE TABLE products (id TEXT)",
+                "on": [{"type": "ProductCreated", "sql": "INSERT INTO products VALUES (:data.id)"}],
+            },
+            "retry": {"maxAttempts": 8, "initialDelay": 1000, "factor": 2, "maxDelay": 60_000},
+            "deadLetter": "keep",
+        });
+        let subscription: Subscription = serde_json::from_value(json.clone()).unwrap();
+        assert!(subscription.deliver().is_none());
+        assert_eq!(subscription.projection().unwrap().tables, ["products"]);
+        assert_eq!(serde_json::to_value(&subscription).unwrap(), json);
+    }
+
+    #[test]
+    fn a_changed_statement_makes_another_definition_and_onchange_does_not() {
+        let one = Projection {
+            tables: vec!["a".into()],
+            on_change: OnChange::Rebuild,
+            schema: "CREATE TABLE a (b)".into(),
+            on: vec![On { event_type: "T".parse().unwrap(), sql: "DELETE FROM a".into() }],
+        };
+        let mut other = Projection { on_change: OnChange::Keep, ..one.clone() };
+        assert_eq!(one.fingerprint(), other.fingerprint());
+        other.on[0].sql.push(' ');
+        assert_ne!(one.fingerprint(), other.fingerprint());
     }
 
     #[test]

@@ -56,4 +56,24 @@ pub struct SubscriptionReport {
     /// Why nothing is being delivered, as a sentence; `None` while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// What kind of reason that is: one of [`held`], unless the sidecar is newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Why a subscription holds, as conditions name it.
+pub mod held {
+    /// The service is not there, or fails.
+    pub const SERVICE_UNAVAILABLE: &str = "ServiceUnavailable";
+    /// The filter does not compile.
+    pub const INVALID_FILTER: &str = "InvalidFilter";
+    /// The database of a projection is not there.
+    pub const DATABASE_UNAVAILABLE: &str = "DatabaseUnavailable";
+    /// A projection's schema or a statement of it does not fit the database.
+    pub const INVALID_PROJECTION: &str = "InvalidProjection";
+    /// A projection waits for what the operator is about to make.
+    pub const REBUILD_PENDING: &str = "RebuildPending";
+    /// All of them.
+    pub const ALL: [&str; 5] =
+        [SERVICE_UNAVAILABLE, INVALID_FILTER, DATABASE_UNAVAILABLE, INVALID_PROJECTION, REBUILD_PENDING];
 }

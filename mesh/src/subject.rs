@@ -199,6 +199,12 @@ pub fn unpin_request(durable: &DurableName) -> String {
     format!("$JS.API.CONSUMER.UNPIN.{}.{durable}", stream::EVENTS)
 }
 
+/// The request that lets a durable start over from a place in the stream (nats-server 2.14
+/// and later): for those of its own events whose effects are known elsewhere.
+pub fn reset_request(durable: &DurableName) -> String {
+    format!("$JS.API.CONSUMER.RESET.{}.{durable}", stream::EVENTS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,6 +76,15 @@ events: [{type: ProductCreated, from: products}]
 deliver: {path: /events/products}
 ";
 
+pub(crate) const PROJECTION: &str = "
+microserviceRef: {name: history}
+events: [{type: ProductCreated, from: products}]
+projection:
+  tables: [products]
+  schema: CREATE TABLE products (id TEXT PRIMARY KEY)
+  on: [{type: ProductCreated, sql: 'INSERT INTO products VALUES (:data.id)'}]
+";
+
 pub(crate) const ORDERS: &str = "
 microserviceRef: {name: history}
 events: [{type: OrderPlaced}, {type: OrderPlaced, from: orders}]

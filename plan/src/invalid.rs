@@ -7,6 +7,7 @@ use murmur_crds::quantity::InvalidQuantity;
 use murmur_filter::InvalidFilter;
 use murmur_mesh::name::InvalidName;
 use murmur_mesh::schema::InvalidSchema;
+use murmur_projection::InvalidProjection;
 
 /// Why a resource cannot be planned. The variant is the reason of the condition
 /// and of the Kubernetes event; the text says what to change.
@@ -74,6 +75,12 @@ pub enum Invalid {
         /// What is wrong.
         error: InvalidFilter,
     },
+    /// A projection's definition cannot be read.
+    #[error("spec.{error}")]
+    InvalidProjection {
+        /// What is wrong, and where.
+        error: InvalidProjection,
+    },
     /// podOverrides do not fit a pod template.
     #[error("spec.podOverrides: {0}")]
     InvalidPodOverrides(String),
@@ -90,6 +97,7 @@ impl Invalid {
             Self::InvalidValue { .. } => "InvalidValue",
             Self::InvalidSchema { .. } => "InvalidSchema",
             Self::InvalidFilter { .. } => "InvalidFilter",
+            Self::InvalidProjection { .. } => "InvalidProjection",
             Self::InvalidPodOverrides(_) => "InvalidPodOverrides",
         }
     }

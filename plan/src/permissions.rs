@@ -47,6 +47,8 @@ pub fn of(
         {
             let durable = DurableName::new(&subscription.name, shard, run.as_deref());
             publish.extend(subject::durable_permissions(&durable));
+            // Where the database says how far it is, the durable follows.
+            publish.extend(subscription.projection().map(|_| subject::reset_request(&durable)));
         }
     }
     for query in &service.asks {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Retry};
+use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Projection, Retry};
 use murmur_mesh::durable::{self, DurableName, Shard};
 use murmur_mesh::name::{EventType, ServiceName, SubscriptionName};
 
@@ -41,18 +41,8 @@ pub struct ValidSubscription {
     pub start: Start,
     /// In which order.
     pub ordering: Ordering,
-    /// The path of the POST.
-    pub path: String,
-    /// The port of the POST, if not the service's.
-    pub port: Option<u16>,
-    /// How long one attempt may take.
-    pub timeout: Duration,
-    /// How many events are with the service at once, per pod.
-    pub concurrency: u16,
-    /// Several events in one POST.
-    pub batch: Option<Batch>,
-    /// How many events a second at most, over all pods.
-    pub max_per_second: Option<u32>,
+    /// What becomes of its events.
+    pub target: ValidTarget,
     /// What happens to an event that fails.
     pub retry: Retry,
     /// What happens to an event that used up its attempts.
@@ -66,6 +56,50 @@ pub struct ValidSubscription {
     /// Which durables its sidecars use: the first ones, unless the bus is seen
     /// to hold those of a replay.
     pub place: Place,
+}
+
+/// What becomes of a subscription's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValidTarget {
+    /// They are posted to the service.
+    Deliver(ValidDeliver),
+    /// They are applied to its database.
+    Projection(Projection),
+}
+
+/// Where and how events are posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidDeliver {
+    /// The path of the POST.
+    pub path: String,
+    /// The port of the POST, if not the service's.
+    pub port: Option<u16>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How many events are with the service at once, per pod.
+    pub concurrency: u16,
+    /// Several events in one POST.
+    pub batch: Option<Batch>,
+    /// How many events a second at most, over all pods.
+    pub max_per_second: Option<u32>,
+}
+
+impl ValidSubscription {
+    /// How its events reach the service, if they do.
+    pub fn deliver(&self) -> Option<&ValidDeliver> {
+        match &self.target {
+            ValidTarget::Deliver(deliver) => Some(deliver),
+            ValidTarget::Projection(_) => None,
+        }
+    }
+
+    /// The read model that they are applied to, if it is one.
+    pub fn projection(&self) -> Option<&Projection> {
+        match &self.target {
+            ValidTarget::Deliver(_) => None,
+            ValidTarget::Projection(projection) => Some(projection),
+        }
+    }
 }
 
 /// A replay that a user asks for.

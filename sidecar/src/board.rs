@@ -33,7 +33,15 @@ pub(crate) struct Entry {
     pub(crate) pending: AtomicU64,
     pub(crate) last_sequence: AtomicU64,
     timeout_milliseconds: AtomicU64,
-    held: Mutex<Option<String>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// Why a subscription delivers nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// One of `murmur_mesh::report::held`.
+    pub(crate) reason: &'static str,
+    pub(crate) cause: String,
 }
 
 /// One subscription as `/v1/status` shows it.
@@ -67,7 +75,7 @@ impl Board {
     }
 
     /// Says why a subscription delivers nothing, or that it does again. `true`: that is news.
-    pub(crate) fn hold(&self, entry: &Entry, reason: Option<String>) -> bool {
+    pub(crate) fn hold(&self, entry: &Entry, reason: Option<Held>) -> bool {
         let mut held = lock(&entry.held);
         let news = held.is_some() != reason.is_some();
         if *held != reason {
@@ -85,16 +93,17 @@ impl Board {
             buffered: entry.buffered.load(Ordering::Relaxed),
             pending: entry.pending.load(Ordering::Relaxed),
             last_delivered_sequence: entry.last_sequence.load(Ordering::Relaxed),
-            held: lock(&entry.held).clone(),
+            held: lock(&entry.held).as_ref().map(|held| held.cause.clone()),
         };
         lock(&self.entries).iter().map(standing).collect()
     }
 
     /// All, as the operator hears of them.
     pub(crate) fn reports(&self, most: usize) -> Vec<SubscriptionReport> {
-        let report = |(name, entry): (&SubscriptionName, &Arc<Entry>)| SubscriptionReport {
-            name: name.clone(),
-            held: lock(&entry.held).clone(),
+        let report = |(name, entry): (&SubscriptionName, &Arc<Entry>)| {
+            let held = lock(&entry.held).clone();
+            let reason = held.as_ref().map(|held| held.reason.to_owned());
+            SubscriptionReport { name: name.clone(), held: held.map(|held| held.cause), reason }
         };
         lock(&self.entries).iter().take(most).map(report).collect()
     }

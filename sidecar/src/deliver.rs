@@ -7,7 +7,8 @@
 //! holds everything while the service is unavailable ([`hold`]) and gives up
 //! what the service will not take ([`dead_letter`]). [`fence`] keeps it from
 //! delivering what may be another's by now, [`barrier`] from delivering before all
-//! that comes first is here, and [`recall`] asks back what was lost on its way. Lanes,
+//! that comes first is here, and [`recall`] asks back what was lost on its way.
+//! The events of a projection go to the database instead (`crate::project`). Lanes,
 //! verdict, hold, barrier and recall are pure.
 
 mod barrier;
@@ -25,13 +26,14 @@ mod said;
 mod subscription;
 mod verdict;
 
-pub(crate) use request::own_headers;
+pub(crate) use request::{attributes, own_headers};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
-use murmur_mesh::config::{Ordering, SidecarConfig, StreamIdentity, Subscription};
+use murmur_mesh::config::{Batch, Ordering, Projection, SidecarConfig, StreamIdentity, Subscription};
 use murmur_mesh::name::{ServiceName, SubscriptionName};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::bus::Bus;
+use crate::database::DatabaseSettings;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -53,6 +56,7 @@ pub(crate) struct Deliveries {
     pub(crate) authorization: HeaderValue,
     pub(crate) tracer: Tracer,
     pub(crate) limits: Limits,
+    pub(crate) database: Option<DatabaseSettings>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
     pub(crate) drain: Drain,
@@ -70,10 +74,59 @@ struct Terms {
     bytes: usize,
 }
 
-/// A subscription that runs.
-struct Running {
+/// What a delivery may take where nothing is posted: projections bound their transactions themselves.
+const NO_DELIVERY: Duration = Duration::from_secs(30);
+
+impl Terms {
+    /// How many deliveries there may be at once.
+    fn concurrency(&self) -> usize {
+        self.subscription.deliver().map_or(1, |deliver| usize::from(deliver.concurrency))
+    }
+
+    /// How long one may take.
+    fn timeout(&self) -> Duration {
+        self.subscription.deliver().map_or(NO_DELIVERY, |deliver| deliver.timeout)
+    }
+
+    fn batch(&self) -> Option<&Batch> {
+        self.subscription.deliver()?.batch.as_ref()
+    }
+
+    fn max_per_second(&self) -> Option<u32> {
+        self.subscription.deliver()?.max_per_second
+    }
+
+    /// The port of the service; none for a projection.
+    fn port(&self) -> u16 {
+        self.subscription.deliver().map_or(0, |deliver| deliver.port)
+    }
+
+    /// What makes another subscription of it: other durables, or other tables.
+    fn character(&self) -> Character {
+        let subscription = &self.subscription;
+        let projection = subscription.projection().cloned();
+        Character {
+            ordering: subscription.ordering,
+            replay: subscription.replay.as_ref().map(|replay| replay.id.clone()),
+            event_store: self.event_store.clone().filter(|_| projection.is_some()),
+            projection,
+        }
+    }
+}
+
+/// What does not change in place.
+#[derive(Debug, Clone, PartialEq)]
+struct Character {
     ordering: Ordering,
     replay: Option<String>,
+    projection: Option<Projection>,
+    /// Where positions are kept here, they belong to an event store.
+    event_store: Option<StreamIdentity>,
+}
+
+/// A subscription that runs.
+struct Running {
+    character: Character,
     terms: watch::Sender<Terms>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -137,8 +190,8 @@ impl Deliveries {
         }
     }
 
-    /// All but the ordering and the replay changes in place: nothing is lost, nothing
-    /// comes twice. Those mean other durables, so the old task ends first.
+    /// All but its character changes in place: nothing is lost, nothing comes twice. With
+    /// another one the old task ends first.
     fn start_or_change(
         &self,
         terms: Terms,
@@ -146,10 +199,9 @@ impl Deliveries {
         ending: &mut BTreeMap<SubscriptionName, JoinHandle<()>>,
     ) {
         let name = terms.subscription.name.clone();
-        let (ordering, replay) = (terms.subscription.ordering, terms.subscription.replay.clone());
-        let replay = replay.map(|replay| replay.id);
+        let character = terms.character();
         let before = match running.remove(&name) {
-            Some(one) if one.ordering == ordering && one.replay == replay => {
+            Some(one) if one.character == character => {
                 one.terms.send_if_modified(|current| {
                     let changes = *current != terms;
                     *current = terms;
@@ -176,6 +228,9 @@ impl Deliveries {
             board: self.board.clone(),
             terms: receiver,
             peers: self.peers.clone(),
+            database: self.database.clone(),
+            rewind: None,
+            rewound: None,
             stop: stop.clone(),
         };
         let task = tokio::spawn(async move {
@@ -184,6 +239,6 @@ impl Deliveries {
             }
             runner.run().await;
         });
-        running.insert(name, Running { ordering, replay, terms: sender, stop, task });
+        running.insert(name, Running { character, terms: sender, stop, task });
     }
 }

@@ -22,6 +22,7 @@ pub mod lock;
 pub mod logging;
 mod metrics;
 mod peers;
+mod project;
 pub(crate) mod publish;
 pub(crate) mod query;
 mod report;
@@ -167,6 +168,7 @@ impl Sidecar {
             pod,
             dns,
             traces,
+            database,
             limits,
             ..
         } = settings;
@@ -236,6 +238,7 @@ impl Sidecar {
             authorization,
             tracer,
             limits: limits.clone(),
+            database,
             metrics: metrics.clone(),
             board: board.clone(),
             drain: drain.clone(),

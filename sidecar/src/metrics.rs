@@ -94,6 +94,8 @@ pub(crate) enum PassedOver {
     FilterFailed,
     /// A redriven dead letter in a replay, which brings the original.
     Redriven,
+    /// It came again and had its effect before.
+    Applied,
 }
 
 /// The values of a label, as Prometheus' users write them.
@@ -144,6 +146,7 @@ label_values!(PassedOver {
     Filtered => "filtered",
     FilterFailed => "filter_failed",
     Redriven => "redriven",
+    Applied => "already_applied",
 });
 label_values!(DeadReason {
     Rejected => "rejected",
@@ -200,6 +203,7 @@ pub(crate) struct SubscriptionMetrics {
     filtered: Counter,
     filter_failed: Counter,
     redriven: Counter,
+    applied: Counter,
 }
 
 impl SubscriptionMetrics {
@@ -209,6 +213,7 @@ impl SubscriptionMetrics {
             PassedOver::Filtered => &self.filtered,
             PassedOver::FilterFailed => &self.filter_failed,
             PassedOver::Redriven => &self.redriven,
+            PassedOver::Applied => &self.applied,
         }
     }
 }
@@ -391,6 +396,7 @@ impl Metrics {
             filtered: passed_over(PassedOver::Filtered),
             filter_failed: passed_over(PassedOver::FilterFailed),
             redriven: passed_over(PassedOver::Redriven),
+            applied: passed_over(PassedOver::Applied),
         }
     }
 

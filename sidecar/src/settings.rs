@@ -186,7 +186,6 @@ fn check_call(call: &Call) -> Result<(), String> {
 
 fn check_subscription(subscription: &Subscription) -> Result<(), String> {
     let name = &subscription.name;
-    let deliver = &subscription.deliver;
     let wrong = |what: &str| Err(format!("subscription {name}: {what}"));
     match subscription.ordering {
         Ordering::Key { shards } if shards == 0 || !PARTITIONS.is_multiple_of(shards) => {
@@ -194,6 +193,16 @@ fn check_subscription(subscription: &Subscription) -> Result<(), String> {
         }
         _ => {}
     }
+    if subscription.retry.max_attempts == 0 {
+        return wrong("retry.maxAttempts must be at least 1");
+    }
+    let Some(deliver) = subscription.deliver() else {
+        // One place in the order of events is all that a projection remembers.
+        return match subscription.ordering {
+            Ordering::Key { shards: 1 } => Ok(()),
+            _ => wrong("a projection has one shard: ordering must be key with 1 shard"),
+        };
+    };
     if deliver.path.parse::<http::uri::PathAndQuery>().is_err() || !deliver.path.starts_with('/') {
         return wrong("deliver.path must be the path of a URL and start with '/'");
     }
@@ -205,9 +214,6 @@ fn check_subscription(subscription: &Subscription) -> Result<(), String> {
     }
     if deliver.timeout.is_zero() {
         return wrong("deliver.timeout must be longer than 0");
-    }
-    if subscription.retry.max_attempts == 0 {
-        return wrong("retry.maxAttempts must be at least 1");
     }
     Ok(())
 }

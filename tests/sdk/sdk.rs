@@ -152,7 +152,7 @@ async fn a_batch_that_an_sdk_publishes_is_received_as_a_batch_by_those_that_can(
             let mut subscription = mesh::subscription(language, port).unwrap();
             // Both events have one key: under Key they would come one after the other.
             subscription.ordering = Ordering::None;
-            subscription.deliver.batch = Some(batch.clone());
+            subscription.deliver_mut().unwrap().batch = Some(batch.clone());
             subscription
         })
         .collect();

@@ -111,6 +111,8 @@ async fn publish_first(port: u16) -> Result<()> {
 /// When `name` is not one.
 pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
     let mut subscription = mesh::subscription(name, port)?;
-    subscription.deliver.concurrency = 64;
+    if let Some(deliver) = subscription.deliver_mut() {
+        deliver.concurrency = 64;
+    }
     Ok(subscription)
 }

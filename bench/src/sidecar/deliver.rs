@@ -42,7 +42,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
         let arrivals = Arrivals::new();
         let receiver = Receiver::start(arrivals.clone())?;
         let subscribed = subscription(&format!("round-{round}"), receiver.port)?;
-        let connections = usize::from(subscribed.deliver.concurrency);
+        let connections = subscribed.deliver().map_or(1, |deliver| usize::from(deliver.concurrency));
         let (of_round, used) = with_sidecar(&bed, arguments, subscribed, &arrivals).await?;
         through.push(of_round);
         peak.push(used);

@@ -70,7 +70,8 @@ impl Reader {
         let (model, listener) = (Model::default(), bind().await);
         let subscription = mesh::subscription(name, listener.local_addr().unwrap().port()).unwrap();
         durable(world, &subscription).await;
-        let router = Router::new().route(&subscription.deliver.path, post(take)).with_state(model.clone());
+        let router =
+            Router::new().route(&subscription.deliver().unwrap().path, post(take)).with_state(model.clone());
         let service = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let folder = tempfile::tempdir().unwrap();
         let config = mesh::config(vec![subscription]).unwrap();

@@ -20,6 +20,44 @@ pub(crate) async fn rules(client: &Client) {
     delivery(&kind).await;
     options(&kind).await;
     immutable(&kind).await;
+    projections(client).await;
+}
+
+/// Events that are applied to the database.
+async fn projections(client: &Client) {
+    let valid = json!({
+        "microserviceRef": {"name": "history"},
+        "events": [{"type": "UserCreated"}, {"type": "UserDeleted"}],
+        "projection": {
+            "tables": ["users"],
+            "schema": "CREATE TABLE users (id TEXT)",
+            "on": [{"type": "UserCreated", "sql": "INSERT INTO users VALUES (:data.id)"}],
+        },
+    });
+    let kind = Kind::new(client, "EventSubscription", "eventsubscriptions", valid);
+    let made = kind.create("example", &json!({})).await.unwrap();
+    assert_eq!(made.data["spec"]["projection"]["onChange"], "Rebuild");
+    assert_eq!(made.data["spec"]["deliver"], json!(null));
+    kind.refuses(json!({"deliver": {"path": "/events"}}), "exactly one of deliver and projection").await;
+    kind.refuses(json!({"projection": null}), "exactly one of deliver and projection").await;
+    for ordering in [json!({"policy": "None"}), json!({"policy": "Strict"}), json!({"shards": 4})] {
+        kind.refuses(json!({"ordering": ordering}), "leave ordering out").await;
+    }
+    kind.refuses(json!({"start": {"policy": "New"}}), "set projection.onChange to Keep").await;
+    kind.takes(json!({"start": {"policy": "New"}, "projection": {"onChange": "Keep"}})).await;
+    for bad in ["Users", "murmur_users", "sqlite_x", "a-b", "1a", "", &"x".repeat(49)] {
+        kind.refuses(json!({"projection": {"tables": [bad]}}), "spec.projection.tables").await;
+    }
+    kind.refuses(json!({"projection": {"tables": []}}), "spec.projection.tables").await;
+    kind.refuses(json!({"projection": {"schema": ""}}), "spec.projection.schema").await;
+    kind.refuses(json!({"projection": {"on": []}}), "spec.projection.on").await;
+    kind.refuses(json!({"projection": {"on": [{"type": "Other", "sql": "x"}]}}), "must be one of events")
+        .await;
+    let twice = json!([{"type": "UserCreated", "sql": "a"}, {"type": "UserCreated", "sql": "b"}]);
+    kind.refuses(json!({"projection": {"on": twice}}), "Duplicate value").await;
+    kind.takes(json!({"projection": {"onChange": "Keep", "tables": ["users", "more"]}})).await;
+    let delivered = json!({"projection": null, "deliver": {"path": "/events"}});
+    kind.refuses_change(json!({}), delivered, "make a new EventSubscription").await;
 }
 
 async fn names(kind: &Kind) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use murmur_mesh::report::{Report, STALE_AFTER};
+use murmur_mesh::report::{Report, STALE_AFTER, held};
 use murmur_plan::status::subscription::Delivery;
 
 /// The most pods of one mesh whose reports are kept; further ones are ignored
@@ -58,11 +58,13 @@ impl Reports {
                 continue;
             }
             let found = report.subscriptions.iter().find(|found| found.name.as_str() == subscription);
-            match found.map(|found| &found.held) {
-                Some(Some(cause)) => return Delivery::Held(format!("pod {pod}: {cause}")),
-                Some(None) => delivery = Delivery::Going,
-                None => {}
-            }
+            let Some(found) = found else { continue };
+            let Some(cause) = &found.held else {
+                delivery = Delivery::Going;
+                continue;
+            };
+            let reason = found.reason.as_deref().unwrap_or(held::SERVICE_UNAVAILABLE);
+            return Delivery::Held { reason: reason.to_owned(), cause: format!("pod {pod}: {cause}") };
         }
         delivery
     }
@@ -109,7 +111,8 @@ mod tests {
     use super::*;
 
     fn report(pod: &str, held: Option<&str>) -> Vec<u8> {
-        let subscription = SubscriptionReport { name: "s".parse().unwrap(), held: held.map(str::to_owned) };
+        let subscription =
+            SubscriptionReport { name: "s".parse().unwrap(), held: held.map(str::to_owned), reason: None };
         let report = Report {
             pod: pod.to_owned(),
             version: "0.1.0".to_owned(),
@@ -128,7 +131,10 @@ mod tests {
         assert_eq!(reports.take("report.history.a", &report("a", None), now), Some("history".into()));
         assert_eq!(reports.delivery("history", "s", now), Delivery::Going);
         reports.take("report.history.b", &report("b", Some("it answers 503")), now);
-        assert_eq!(reports.delivery("history", "s", now), Delivery::Held("pod b: it answers 503".into()));
+        assert_eq!(
+            reports.delivery("history", "s", now),
+            Delivery::Held { reason: "ServiceUnavailable".into(), cause: "pod b: it answers 503".into() }
+        );
         assert_eq!(reports.delivery("histor", "s", now), Delivery::Unreported);
     }
 

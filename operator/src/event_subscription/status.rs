@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use murmur_crds::EventSubscription;
+use murmur_mesh::report::held;
 use murmur_plan::status::conditions::{DELIVERING, Problem};
 use murmur_plan::status::subscription::{Delivery, DurableProgress, Observed, ObservedRun, of};
 use serde_json::json;
@@ -14,9 +15,6 @@ use crate::bus::Mesh;
 use crate::cluster::Written;
 use crate::context::Context;
 use crate::error::Error;
-
-/// The reason of the condition of a subscription that a pod holds.
-const HELD: &str = "ServiceUnavailable";
 
 /// What a reconcile came to.
 #[derive(Default)]
@@ -38,8 +36,8 @@ fn said_before(resource: &EventSubscription) -> Delivery {
     let mut conditions = resource.status.iter().flat_map(|status| &status.conditions);
     match conditions.find(|condition| condition.type_ == DELIVERING) {
         Some(condition) if condition.status == "True" => Delivery::Going,
-        Some(condition) if condition.status == "False" && condition.reason == HELD => {
-            Delivery::Held(condition.message.clone())
+        Some(condition) if condition.status == "False" && held::ALL.contains(&condition.reason.as_str()) => {
+            Delivery::Held { reason: condition.reason.clone(), cause: condition.message.clone() }
         }
         _ => Delivery::Unreported,
     }

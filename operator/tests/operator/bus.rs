@@ -274,7 +274,8 @@ fn what_sidecars_report_becomes_the_condition_delivering() {
         world.condition(&ns, "history", "BusReady", "True").await?;
         let history = as_service(&world, &ns, "history").await?;
         let report = |held: Option<&str>| {
-            let subscription = SubscriptionReport { name: "catalog".parse()?, held: held.map(str::to_owned) };
+            let subscription =
+                SubscriptionReport { name: "catalog".parse()?, held: held.map(str::to_owned), reason: None };
             let report = Report {
                 pod: "history-1".to_owned(),
                 version: "0.1.0".to_owned(),

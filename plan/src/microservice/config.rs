@@ -1,10 +1,10 @@
 //! What a service's sidecar is told.
 
-use murmur_mesh::config::{Ask, Call, Deliver, SidecarConfig, StreamIdentity, Subscription};
+use murmur_mesh::config::{Ask, Call, Deliver, SidecarConfig, StreamIdentity, Subscription, Target};
 use murmur_mesh::name::EventType;
 
 use super::{Neighbours, ValidMicroservice};
-use crate::subscription::ValidSubscription;
+use crate::subscription::{ValidSubscription, ValidTarget};
 
 /// The configuration of a service's sidecar, without its JWT.
 ///
@@ -66,13 +66,16 @@ fn told(service: &ValidMicroservice, subscription: &ValidSubscription) -> Subscr
     Subscription {
         name: subscription.name.clone(),
         ordering: subscription.ordering,
-        deliver: Deliver {
-            port: subscription.port.unwrap_or(service.port),
-            path: subscription.path.clone(),
-            timeout: subscription.timeout,
-            concurrency: subscription.concurrency,
-            batch: subscription.batch.clone(),
-            max_per_second: subscription.max_per_second,
+        target: match &subscription.target {
+            ValidTarget::Deliver(deliver) => Target::Deliver(Deliver {
+                port: deliver.port.unwrap_or(service.port),
+                path: deliver.path.clone(),
+                timeout: deliver.timeout,
+                concurrency: deliver.concurrency,
+                batch: deliver.batch.clone(),
+                max_per_second: deliver.max_per_second,
+            }),
+            ValidTarget::Projection(projection) => Target::Projection(projection.clone()),
         },
         retry: subscription.retry.clone(),
         dead_letter: subscription.dead_letter,

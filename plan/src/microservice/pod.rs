@@ -67,7 +67,7 @@ fn grace_period(service: &ValidMicroservice, subscriptions: &[ValidSubscription]
     let longest = subscriptions
         .iter()
         .filter(|subscription| subscription.service == service.name)
-        .map(|subscription| subscription.timeout)
+        .filter_map(|subscription| Some(subscription.deliver()?.timeout))
         .fold(USUAL_TIMEOUT, Duration::max);
     let milliseconds = (longest + GRACE).as_millis().div_ceil(1000);
     i64::try_from(milliseconds).unwrap_or(i64::MAX)

@@ -192,7 +192,7 @@ fn the_generation_of_the_configuration_rises_with_every_change_and_only_then() {
     let catalog = valid_subscription("catalog", CATALOG);
     let first = config(&service, std::slice::from_ref(&catalog), &alone, None, None);
     assert_eq!(first.generation, 1);
-    assert_eq!(first.subscriptions[0].deliver.port, 8080);
+    assert_eq!(first.subscriptions[0].deliver().unwrap().port, 8080);
     let told = SidecarConfig { user_jwt: Some("jwt".into()), ..first.clone() };
     let same = config(&service, std::slice::from_ref(&catalog), &alone, None, Some(&told));
     assert_eq!(same, first);

@@ -64,8 +64,13 @@ impl DurableProgress {
 pub enum Delivery {
     /// At least one pod delivers, and none is held up.
     Going,
-    /// A pod is held up; why.
-    Held(String),
+    /// A pod is held up.
+    Held {
+        /// What kind of reason it is.
+        reason: String,
+        /// Why.
+        cause: String,
+    },
     /// No pod has reported lately.
     Unreported,
 }
@@ -136,7 +141,7 @@ fn replay(
     durables: Option<&[DurableProgress]>,
     known: Option<&ReplayStatus>,
 ) -> Option<ReplayStatus> {
-    let id = run.id.clone()?;
+    let id = shown(run)?;
     let boundary_sequence = run.boundary.map(number);
     let same = known.filter(|known| known.id == id && known.boundary_sequence == boundary_sequence);
     let passed = run.boundary.is_none_or(|boundary| {
@@ -147,6 +152,16 @@ fn replay(
     let done = passed || same.is_some_and(|known| known.phase == ReplayPhase::Done);
     let phase = if done { ReplayPhase::Done } else { ReplayPhase::Running };
     Some(ReplayStatus { id, boundary_sequence, phase })
+}
+
+/// A run's id as people see it: that of their replay, or that of a rebuild that a changed definition
+/// made. One that was asked for by nobody has none.
+fn shown(run: &ObservedRun) -> Option<String> {
+    match run.id.as_deref()?.split_once(' ') {
+        Some(("", definition)) => run.boundary.map(|_| format!("rebuild-{definition}")),
+        Some((user, _)) => Some(user.to_owned()),
+        None => run.id.clone(),
+    }
 }
 
 /// How many events wait, those in delivery included.
@@ -222,7 +237,7 @@ fn delivering(observed: &Observed) -> Finding {
     }
     match &observed.delivery {
         Delivery::Going => Finding::new(DELIVERING, true, "Delivering", "events reach the service"),
-        Delivery::Held(why) => Finding::new(DELIVERING, false, "ServiceUnavailable", why.clone()),
+        Delivery::Held { reason, cause } => Finding::new(DELIVERING, false, reason.clone(), cause.clone()),
         Delivery::Unreported => {
             Finding::new(DELIVERING, State::Unknown, "NoReport", "no pod of the service has reported lately")
         }

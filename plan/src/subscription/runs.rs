@@ -179,7 +179,7 @@ impl Runs {
     /// What a subscription asks for that has the run `current`.
     fn choice<'a>(&'a self, current: &'a Run, subscription: &'a ValidSubscription) -> Choice<'a> {
         let asked = subscription.replay.as_ref().map(|asked| asked.id.as_str());
-        let Some(asked) = asked.filter(|asked| current.id.as_deref() != Some(asked)) else {
+        let Some(asked) = asked.filter(|asked| !satisfies(current.id.as_deref(), asked)) else {
             return Choice::Run(current);
         };
         let is_asked = |run: &&Run| run.replay.as_ref().is_some_and(|replay| replay.id == asked);
@@ -234,6 +234,14 @@ impl WantedRun {
         .filter_map(|(key, value)| Some((key.to_owned(), value?)))
         .collect()
     }
+}
+
+/// Whether a run is what is asked for. A projection's may have an id of two parts: the user's,
+/// which may be empty, and its definition's; where that is not asked for, any will do.
+fn satisfies(run: Option<&str>, asked: &str) -> bool {
+    run == Some(asked)
+        || !asked.contains(' ')
+            && run.and_then(|run| run.split_once(' ')).is_some_and(|(user, _)| user == asked)
 }
 
 fn subject_of(event: &EventSelector) -> String {

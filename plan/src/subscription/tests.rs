@@ -7,13 +7,14 @@ use murmur_mesh::subject;
 use proptest::prelude::*;
 
 use super::*;
-use crate::examples::{CATALOG, ORDERS, subscription, valid_subscription};
+use crate::examples::{CATALOG, ORDERS, PROJECTION, subscription, valid_subscription};
 
 #[test]
 fn a_subscription_gets_its_defaults() {
     let valid = valid_subscription("history-catalog", CATALOG);
     assert_eq!(valid.ordering, Ordering::Key { shards: 4 });
-    assert_eq!((valid.timeout, valid.concurrency, valid.port), (Duration::from_secs(30), 16, None));
+    let deliver = valid.deliver().unwrap();
+    assert_eq!((deliver.timeout, deliver.concurrency, deliver.port), (Duration::from_secs(30), 16, None));
     assert_eq!((valid.retry.max_attempts, valid.retry.factor), (8, 2));
     assert_eq!((valid.start, valid.dead_letter), (Start::All, DeadLetterPolicy::Keep));
 }
@@ -73,8 +74,38 @@ fn the_options_of_delivery_are_read() {
         "deliver: {path: /a, batch: {maxEvents: 10}, maxPerSecond: 200}\nfilter: {cel: event.data.a}";
     let valid = valid_subscription("a", &CATALOG.replace("deliver: {path: /events/products}", options));
     let batch = Batch { max_events: 10, max_wait: Duration::from_millis(50) };
-    assert_eq!((valid.batch, valid.max_per_second), (Some(batch), Some(200)));
+    let deliver = valid.deliver().unwrap();
+    assert_eq!((&deliver.batch, deliver.max_per_second), (&Some(batch), Some(200)));
     assert_eq!(valid.filter.as_deref(), Some("event.data.a"));
+}
+
+#[test]
+fn a_projection_has_one_pinned_durable_in_the_order_of_the_event_store() {
+    let valid = valid_subscription("catalog", PROJECTION);
+    assert!(valid.deliver().is_none());
+    assert_eq!(valid.projection().unwrap().tables, ["products"]);
+    let durables = durables(&valid);
+    assert_eq!(durables.len(), 1);
+    assert!(durables[0].pinned);
+    assert_eq!(
+        durables[0].filter_subjects,
+        ["events.products.*.ProductCreated", "redrive.history.catalog.*"]
+    );
+}
+
+#[test]
+fn a_projection_that_cannot_be_read_is_named_with_its_place() {
+    for (from, to, words) in [
+        (":data.id", ":id.x", "spec.projection.on[ProductCreated].sql: :id.x is no value"),
+        ("INSERT INTO", "DROP TABLE", "must be an INSERT"),
+        ("CREATE TABLE products", "CREATE TABLE others", "makes the table others"),
+    ] {
+        let error = validate(&subscription("catalog", &PROJECTION.replace(from, to))).unwrap_err();
+        assert_eq!(error.reason(), "InvalidProjection");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let both = format!("{PROJECTION}\ndeliver: {{path: /events}}");
+    assert!(validate(&subscription("catalog", &both)).unwrap_err().to_string().contains("exactly one"));
 }
 
 #[test]

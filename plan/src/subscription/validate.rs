@@ -3,9 +3,10 @@
 use murmur_crds::EventSubscription;
 use murmur_crds::subscription as crd;
 use murmur_filter::Filter;
-use murmur_mesh::config::{Batch, DeadLetterPolicy, Ordering, Retry};
+use murmur_mesh::config::{Batch, DeadLetterPolicy, On, OnChange, Ordering, Projection, Retry};
+use murmur_projection::Definition;
 
-use super::{AskedReplay, EventSelector, Place, Start, ValidSubscription};
+use super::{AskedReplay, EventSelector, Place, Start, ValidDeliver, ValidSubscription, ValidTarget};
 use crate::invalid::{self, Invalid};
 
 /// Shards of a subscription that does not say.
@@ -18,6 +19,7 @@ const DEFAULT_SHARDS: i32 = 4;
 pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Invalid> {
     let spec = &resource.spec;
     let metadata = &resource.metadata;
+    let target = target(spec)?;
     let events = spec.events.iter().map(event).collect::<Result<_, _>>()?;
     Ok(ValidSubscription {
         name: invalid::name("metadata.name", metadata.name.as_deref().unwrap_or_default())?,
@@ -26,25 +28,11 @@ pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Inval
         service: invalid::name("spec.microserviceRef.name", &spec.microservice_ref.name)?,
         events,
         start: start("spec.start", &spec.start)?,
-        ordering: ordering(&spec.ordering)?,
-        path: invalid::path("spec.deliver.path", &spec.deliver.path)?,
-        port: spec.deliver.port.map(|port| invalid::port("spec.deliver.port", port)).transpose()?,
-        timeout: invalid::duration("spec.deliver.timeout", &spec.deliver.timeout)?,
-        concurrency: invalid::within(
-            "spec.deliver.concurrency",
-            spec.deliver.concurrency,
-            1..=1024,
-            "concurrency is a number from 1 to 1024",
-        )?,
-        batch: spec.deliver.batch.as_ref().map(batch).transpose()?,
-        max_per_second: spec
-            .deliver
-            .max_per_second
-            .map(|rate| {
-                let rule = "maxPerSecond is a number from 1 to 1000000";
-                invalid::within("spec.deliver.maxPerSecond", rate, 1..=1_000_000, rule)
-            })
-            .transpose()?,
+        // A projection has one place in the order of the event store.
+        ordering: match target {
+            ValidTarget::Deliver(_) => ordering(&spec.ordering)?,
+            ValidTarget::Projection(_) => Ordering::Key { shards: 1 },
+        },
         retry: Retry {
             max_attempts: invalid::within(
                 "spec.retry.maxAttempts",
@@ -67,16 +55,83 @@ pub fn validate(resource: &EventSubscription) -> Result<ValidSubscription, Inval
         },
         filter: spec.filter.as_ref().map(|filter| compiled(&filter.cel)).transpose()?,
         suspend: spec.suspend,
-        replay: spec
-            .replay
-            .as_ref()
-            .map(|replay| {
-                let start = start("spec.replay.start", &replay.start)?;
-                Ok(AskedReplay { id: replay_id(&replay.id)?, start })
-            })
-            .transpose()?,
+        replay: asked(spec, &target)?,
+        target,
         place: Place::default(),
     })
+}
+
+/// The run that is asked for: the user's replay, or the one that a changed definition needs.
+fn asked(spec: &crd::EventSubscriptionSpec, target: &ValidTarget) -> Result<Option<AskedReplay>, Invalid> {
+    let user = spec.replay.as_ref().map(|replay| {
+        let start = start("spec.replay.start", &replay.start)?;
+        Ok(AskedReplay { id: replay_id(&replay.id)?, start })
+    });
+    let user = user.transpose()?;
+    match target {
+        ValidTarget::Projection(projection) if projection.on_change == OnChange::Rebuild => {
+            let (id, from) = user.map_or_else(
+                || Ok((String::new(), start("spec.start", &spec.start)?)),
+                |user| Ok::<_, Invalid>((user.id, user.start)),
+            )?;
+            // A user's id has no blank.
+            Ok(Some(AskedReplay { id: format!("{id} {}", projection.fingerprint()), start: from }))
+        }
+        _ => Ok(user),
+    }
+}
+
+fn target(spec: &crd::EventSubscriptionSpec) -> Result<ValidTarget, Invalid> {
+    match (&spec.deliver, &spec.projection) {
+        (Some(spec), None) => deliver(spec).map(ValidTarget::Deliver),
+        (None, Some(spec)) => projection(spec).map(ValidTarget::Projection),
+        (deliver, _) => Err(Invalid::InvalidValue {
+            field: "spec".to_owned(),
+            value: if deliver.is_some() { "both" } else { "neither" }.to_owned(),
+            rule: "exactly one of deliver and projection must be set",
+        }),
+    }
+}
+
+fn deliver(spec: &crd::Deliver) -> Result<ValidDeliver, Invalid> {
+    Ok(ValidDeliver {
+        path: invalid::path("spec.deliver.path", &spec.path)?,
+        port: spec.port.map(|port| invalid::port("spec.deliver.port", port)).transpose()?,
+        timeout: invalid::duration("spec.deliver.timeout", &spec.timeout)?,
+        concurrency: invalid::within(
+            "spec.deliver.concurrency",
+            spec.concurrency,
+            1..=1024,
+            "concurrency is a number from 1 to 1024",
+        )?,
+        batch: spec.batch.as_ref().map(batch).transpose()?,
+        max_per_second: spec
+            .max_per_second
+            .map(|rate| {
+                let rule = "maxPerSecond is a number from 1 to 1000000";
+                invalid::within("spec.deliver.maxPerSecond", rate, 1..=1_000_000, rule)
+            })
+            .transpose()?,
+    })
+}
+
+/// A projection that every sidecar can read; whether it fits the database, only that can say.
+fn projection(spec: &crd::Projection) -> Result<Projection, Invalid> {
+    let on = |on: &crd::OnEvent| {
+        let event_type = invalid::name("spec.projection.on.type", &on.event_type)?;
+        Ok(On { event_type, sql: on.sql.clone() })
+    };
+    let projection = Projection {
+        tables: spec.tables.clone(),
+        on_change: match spec.on_change {
+            crd::OnChange::Rebuild => OnChange::Rebuild,
+            crd::OnChange::Keep => OnChange::Keep,
+        },
+        schema: spec.schema.clone(),
+        on: spec.on.iter().map(on).collect::<Result<_, _>>()?,
+    };
+    Definition::parse(&projection).map_err(|error| Invalid::InvalidProjection { error })?;
+    Ok(projection)
 }
 
 /// A filter that every sidecar will take.

@@ -37,6 +37,9 @@ pub(super) struct Look {
     delivered: Place,
     /// The last event before which all are done.
     ack_floor: Place,
+    /// Events that were not handed out yet.
+    #[serde(default)]
+    num_pending: u64,
     /// The pin, in a list of one.
     #[serde(default)]
     priority_groups: Vec<PriorityGroup>,
@@ -67,6 +70,16 @@ impl Look {
     /// Up to which place in the stream nothing was out.
     pub(super) fn floor(&self) -> u64 {
         self.ack_floor.stream_seq
+    }
+
+    /// Up to which place in the stream everything was acknowledged by somebody; 0 where nothing was.
+    pub(super) fn acknowledged(&self) -> u64 {
+        if self.ack_floor.consumer_seq == 0 { 0 } else { self.ack_floor.stream_seq }
+    }
+
+    /// Whether nothing was out and nothing was to come.
+    pub(super) fn is_drained(&self) -> bool {
+        self.out == 0 && self.num_pending == 0
     }
 
     /// The pin of who received then, if anyone did.
@@ -184,7 +197,7 @@ mod tests {
 
     fn look(out: usize) -> Look {
         let place = Place { consumer_seq: 100, stream_seq: 100 };
-        Look { out, delivered: place, ack_floor: place, priority_groups: Vec::new() }
+        Look { out, delivered: place, ack_floor: place, num_pending: 0, priority_groups: Vec::new() }
     }
 
     fn here(held: usize, again: bool) -> Census {

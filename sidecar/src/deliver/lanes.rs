@@ -140,6 +140,8 @@ impl<E> Lanes<E> {
         if !self.shut.remove(&durable) {
             return;
         }
+        // Those that were ready before it was shut: what has no lane would go before others.
+        self.ready.retain(|position| position.durable != durable);
         for position in self.positions(durable) {
             if let Some(held) = self.held.get_mut(&position)
                 && held.state == State::Aside
@@ -380,6 +382,22 @@ mod tests {
         lanes.finish(at(3));
         lanes.finish(at(2));
         assert_eq!(all(&mut lanes, now), [4]);
+    }
+
+    #[test]
+    fn without_lanes_what_stood_aside_goes_in_the_order_of_the_stream_whatever_was_ready_before() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new();
+        for sequence in [12, 13] {
+            lanes.admit(at(sequence), None, sequence);
+        }
+        lanes.shut(0);
+        for sequence in [11, 10] {
+            lanes.admit(at(sequence), None, sequence);
+        }
+        assert_eq!(all(&mut lanes, now), [] as [u64; 0]);
+        lanes.open(0);
+        assert_eq!(all(&mut lanes, now), [10, 11, 12, 13]);
     }
 
     #[test]

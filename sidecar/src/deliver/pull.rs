@@ -48,6 +48,8 @@ pub(super) struct Pull {
     pub(super) last: u64,
     /// When the broker is asked for a sign of life, as no pull brings one.
     pub(super) next_sign: Instant,
+    /// When the broker is asked how far it is, for no other reason.
+    pub(super) look_at: Option<Instant>,
     /// What is held from it: events and their bytes.
     pub(super) held: usize,
     pub(super) held_bytes: usize,
@@ -160,6 +162,7 @@ impl Pull {
             vouches: false,
             last: 0,
             next_sign: now,
+            look_at: None,
             held: 0,
             held_bytes: 0,
             pending: 0,
@@ -297,7 +300,7 @@ impl Pull {
     pub(super) fn next_question(&self) -> Option<Instant> {
         let asks = if self.wanted { self.said.asks() || self.unanswered } else { self.held > 0 };
         let sign = asks.then_some(self.next_sign);
-        let looks = [self.barrier.next_look(self.held), self.recall.next_look(), sign];
+        let looks = [self.barrier.next_look(self.held), self.recall.next_look(), sign, self.look_at];
         looks.into_iter().flatten().min()
     }
 

@@ -97,7 +97,7 @@ pub(crate) fn own_headers(headers: &HeaderMap) -> impl Iterator<Item = (&str, &s
 }
 
 /// The event's attributes, by name, in their form on the bus.
-pub(super) fn attributes(message: &Message) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn attributes(message: &Message) -> impl Iterator<Item = (&str, &str)> {
     message.headers.iter().flat_map(HeaderMap::iter).filter_map(|(name, values)| {
         let name: &str = name.as_ref();
         Some((name.strip_prefix(HEADER_PREFIX)?, values.first()?.as_str()))

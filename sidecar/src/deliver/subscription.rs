@@ -15,6 +15,8 @@ mod handing_over;
 mod intake;
 mod outcome;
 mod passing;
+mod projecting;
+mod rewinding;
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -32,10 +34,12 @@ use murmur_filter::Filter;
 use murmur_mesh::config::Ordering;
 use murmur_mesh::durable::ACK_WAIT;
 use murmur_mesh::event::attribute;
+use murmur_mesh::report::held;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::projecting::{Projecting, Turn};
 use super::Terms;
 use super::client::Client;
 use super::fence::Moment;
@@ -45,11 +49,13 @@ use super::pull::Pull;
 use super::rate::Rate;
 use super::request::{self, Replay, Target};
 use super::verdict::Answer;
-use crate::board::{Board, Entry};
+use crate::board::{Board, Entry, Held as Holding};
 use crate::bus::Bus;
 use crate::bus::delivered::IN_PROGRESS;
+use crate::database::DatabaseSettings;
 use crate::metrics::{DeadReason, Metrics, SubscriptionMetrics};
 use crate::peers::Peers;
+use crate::project::{Applied, Standing, Store, Trouble};
 use crate::publish::Publisher;
 use crate::trace::Tracer;
 
@@ -86,6 +92,11 @@ pub(super) struct Runner {
     pub(super) board: Arc<Board>,
     pub(super) terms: watch::Receiver<Terms>,
     pub(super) peers: watch::Receiver<Arc<Peers>>,
+    pub(super) database: Option<DatabaseSettings>,
+    /// From where the durable is to deliver again, before anything else.
+    pub(super) rewind: Option<u64>,
+    /// The position for which that was done last.
+    pub(super) rewound: Option<u64>,
     pub(super) stop: CancellationToken,
 }
 
@@ -112,6 +123,12 @@ enum Ended {
     Burial(Position, DeadReason),
     /// An acknowledgement that had to wait for room.
     Sent,
+    /// The database of a projection was opened.
+    Opened(Result<(Store, Standing), Trouble>),
+    /// Events were applied to it.
+    Applied(Vec<Turn>, Result<(Store, Applied), Trouble>, Duration),
+    /// What was built beside has taken its place.
+    Swapped(Result<(), Trouble>),
 }
 
 /// What the broker sends: to the current inbox, and the rest to those before it.
@@ -134,6 +151,8 @@ struct Subscription {
     leaving: Vec<(usize, bool)>,
     lanes: Lanes<Held>,
     hold: Hold<Position>,
+    /// What there is where events go to the database.
+    projecting: Option<Projecting>,
     rate: Rate,
     /// When the rate lets something out again that waits for it.
     next_token: Option<Instant>,
@@ -157,7 +176,10 @@ impl Runner {
         let name = terms.subscription.name.clone();
         let (board, metrics) = (self.board.clone(), self.metrics.clone());
         let mut next = Some((self, terms));
-        while let Some((runner, terms)) = next {
+        while let Some((mut runner, terms)) = next {
+            if !runner.rewinds(&terms).await {
+                break;
+            }
             let inbox = runner.bus.client().new_inbox();
             match runner.bus.client().subscribe(format!("{inbox}.*.*")).await {
                 Ok(arrivals) => {
@@ -181,7 +203,7 @@ impl Subscription {
         let subscription = &terms.subscription;
         let peers = runner.peers.borrow().clone();
         let entry = runner.board.entry(&subscription.name);
-        let client = Arc::new(Client::new(subscription.deliver.port));
+        let client = Arc::new(Client::new(terms.port()));
         let is_ordered = subscription.ordering != Ordering::None;
         let pull = |(shard, durable)| Pull::new(durable, shard, is_ordered, now);
         let pulls: Vec<_> = subscription.durables().map(pull).collect();
@@ -189,7 +211,7 @@ impl Subscription {
         for (index, _) in pulls.iter().enumerate().filter(|(_, pull)| !pull.barrier.is_open()) {
             lanes.shut(index);
         }
-        entry.set_timeout(subscription.deliver.timeout);
+        entry.set_timeout(terms.timeout());
         entry.in_flight.store(0, Relaxed);
         Self {
             target: Arc::new(target(&terms, &client, &runner.authorization)),
@@ -205,6 +227,7 @@ impl Subscription {
             leaving: Vec::new(),
             lanes,
             hold: Hold::new(),
+            projecting: Projecting::of(&terms, now),
             rate: Rate::new(now),
             next_token: None,
             batch_due: None,
@@ -276,6 +299,9 @@ impl Subscription {
                 );
                 return Some((self.runner, self.terms));
             }
+            if self.runner.rewind.is_some() {
+                return Some((self.runner, self.terms));
+            }
             if !self.fenced() {
                 self.start_anew(&mut arrivals).await;
             }
@@ -296,13 +322,14 @@ impl Subscription {
         for pull in &self.pulls {
             wake = pull.next_question().into_iter().chain(pull.give_back_at).fold(wake, Instant::min);
         }
-        let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
+        let concurrency = self.terms.concurrency();
         if let (May::SendAll | May::Probe, Some(due)) = (self.hold.may(now), self.lanes.next_due())
             && self.entry.in_flight.load(Relaxed) < concurrency
         {
             wake = wake.min(due);
         }
-        for next in [self.next_token, self.batch_due].into_iter().flatten() {
+        let projecting = self.projecting.as_ref().and_then(|it| it.next_wake(now));
+        for next in [self.next_token, self.batch_due, projecting].into_iter().flatten() {
             wake = wake.min(next);
         }
         if let Some(end) = self.stopping {
@@ -419,13 +446,16 @@ impl Subscription {
     }
 
     fn show_hold(&self) {
-        let cause = self.filter.as_ref().err().map(String::as_str).or(self.hold.cause()).map(str::to_owned);
-        let held = cause.is_some();
-        if self.runner.board.hold(&self.entry, cause.clone()) {
-            self.metrics.held.set(i64::from(held));
-            match cause {
-                Some(cause) => tracing::warn!(
-                    subscription = %self.terms.subscription.name, %cause, "holds: its events wait"
+        let because = |reason, cause: &str| Holding { reason, cause: cause.to_owned() };
+        let filter = self.filter.as_ref().err().map(|cause| because(held::INVALID_FILTER, cause));
+        let trouble = || self.projecting.as_ref().and_then(Projecting::trouble);
+        let hold = || self.hold.cause().map(|cause| because(held::SERVICE_UNAVAILABLE, cause));
+        let held = filter.or_else(trouble).or_else(hold);
+        if self.runner.board.hold(&self.entry, held.clone()) {
+            self.metrics.held.set(i64::from(held.is_some()));
+            match held {
+                Some(Holding { reason, cause }) => tracing::warn!(
+                    subscription = %self.terms.subscription.name, reason, %cause, "holds: its events wait"
                 ),
                 None => {
                     tracing::info!(subscription = %self.terms.subscription.name, "goes on");
@@ -438,7 +468,7 @@ impl Subscription {
 fn target(terms: &Terms, client: &Client, authorization: &HeaderValue) -> Target {
     let subscription = &terms.subscription;
     let head = request::fixed(
-        &subscription.deliver.path,
+        subscription.deliver().map_or("", |deliver| &deliver.path),
         &[
             ("host", &client.address().to_string()),
             ("authorization", authorization.to_str().unwrap_or_default()),

@@ -15,6 +15,8 @@ mod group_commit;
 mod identity;
 mod order;
 mod process;
+mod projection;
+mod projection_kills;
 mod publishing;
 mod queries;
 mod rate;

@@ -66,7 +66,9 @@ impl Bed {
     pub fn config(&self, port: u16) -> Result<SidecarConfig> {
         let mut subscriptions = self.subscriptions.clone();
         for subscription in &mut subscriptions {
-            subscription.deliver.port = port;
+            if let Some(deliver) = subscription.deliver_mut() {
+                deliver.port = port;
+            }
         }
         let mut config = mesh::config(subscriptions)?;
         config.log_level = LogLevel::Debug;

@@ -45,7 +45,9 @@ pub fn subscriptions() -> Result<Vec<Subscription>> {
     let subscription = |(name, ordering)| {
         let mut subscription = mesh::subscription(name, 1)?;
         subscription.ordering = ordering;
-        subscription.deliver.timeout = Duration::from_secs(10);
+        if let Some(deliver) = subscription.deliver_mut() {
+            deliver.timeout = Duration::from_secs(10);
+        }
         subscription.retry.max_attempts = ATTEMPTS;
         subscription.retry.initial_delay = Duration::from_millis(50);
         subscription.retry.max_delay = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use murmur_mesh::config::{
-    DeadLetterPolicy, Deliver, LogLevel, Ordering, Retry, SidecarConfig, Subscription,
+    DeadLetterPolicy, Deliver, LogLevel, Ordering, Retry, SidecarConfig, Subscription, Target,
 };
 use murmur_mesh::durable::{ACK_WAIT, PIN_GROUP, PIN_TIMEOUT, Shard};
 use murmur_mesh::partition::Partition;
@@ -93,14 +93,14 @@ pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
     Ok(Subscription {
         name: name.parse()?,
         ordering: Ordering::Key { shards: 1 },
-        deliver: Deliver {
+        target: Target::Deliver(Deliver {
             port,
             path: "/events".into(),
             timeout: Duration::from_secs(5),
             concurrency: 16,
             batch: None,
             max_per_second: None,
-        },
+        }),
         retry: Retry {
             max_attempts: 3,
             initial_delay: Duration::from_millis(100),

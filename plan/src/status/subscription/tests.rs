@@ -179,7 +179,10 @@ fn another_event_store_is_a_condition() {
 
 #[test]
 fn a_service_that_holds_events_up_is_named_by_its_sidecar() {
-    let delivery = Delivery::Held("the service refuses connections".into());
+    let delivery = Delivery::Held {
+        reason: "ServiceUnavailable".into(),
+        cause: "the service refuses connections".into(),
+    };
     let status = status(&Observed { delivery, ..observed(vec![durable(3, 0, 5, 5)]) });
     assert_eq!(summary(&status, DELIVERING), "False ServiceUnavailable");
     assert_eq!(summary(&status, READY), "True DurablesReady");

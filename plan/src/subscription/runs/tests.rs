@@ -1,7 +1,7 @@
 //! A replay starts over once, wherever its making was interrupted.
 
 use super::*;
-use crate::examples::{CATALOG, valid_subscription};
+use crate::examples::{CATALOG, PROJECTION, valid_subscription};
 use crate::subscription::{Durable, durables};
 
 /// A subscription of two shards with this replay, if any.
@@ -62,6 +62,31 @@ fn an_id_that_is_there_at_the_making_counts_as_done() {
     assert!(broker.make(&subscription, 2).is_empty());
     assert_eq!(broker.told(&subscription), None);
     assert!(!broker.runs(&subscription).begins(&subscription));
+}
+
+#[test]
+fn a_changed_definition_of_a_projection_starts_it_over_unless_its_tables_are_kept() {
+    let of = |definition: &str, more: &str| valid_subscription("a", &format!("{definition}\n{more}"));
+    let changed = PROJECTION.replace("VALUES (:data.id)", "VALUES (:data.name)");
+    let kept = |definition: &str| definition.replace("tables:", "onChange: Keep\n  tables:");
+    let mut broker = Broker { last_sequence: 70, ..Broker::default() };
+    broker.make(&of(PROJECTION, ""), 1);
+    assert!(!broker.runs(&of(PROJECTION, "")).begins(&of(PROJECTION, "")));
+    assert!(!broker.runs(&of(&kept(&changed), "")).begins(&of(&kept(&changed), "")), "it is kept");
+    let rebuilt = of(&changed, "");
+    assert!(broker.runs(&rebuilt).begins(&rebuilt));
+    let made = broker.make(&rebuilt, 1);
+    assert_eq!(made[0].start, Start::All);
+    assert_eq!(broker.told(&rebuilt).unwrap().boundary, 70);
+    assert!(!broker.runs(&rebuilt).begins(&rebuilt), "once");
+    // A replay that is asked for is another run of the same definition.
+    let replayed = of(&changed, "replay: {id: again}");
+    assert!(broker.runs(&replayed).begins(&replayed));
+    broker.make(&replayed, 1);
+    assert!(!broker.runs(&replayed).begins(&replayed));
+    // To keep the tables from now on asks for nothing.
+    let kept = of(&kept(PROJECTION), "replay: {id: again}");
+    assert!(!broker.runs(&kept).begins(&kept));
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Subscription {
                 continue;
             }
             pull.barrier.asked(now);
+            pull.look_at = None;
             if pull.recall.asked(now) {
                 // Pods that do not know this one answer with a report of their own.
                 self.runner.board.changed.notify_one();
@@ -100,7 +101,9 @@ impl Subscription {
             tracing::debug!(durable = %self.pulls[index].durable, held = here.held, "all that comes first is here");
             self.pulls[index].completes();
             self.lanes.open(index);
+            self.begins(&look);
         }
+        self.rests(index, &look);
         if let Some(places) = self.pulls[index].recall.looked(&look, here.held, whose, now) {
             self.give_back_unseen(index, places, look.handed_out());
         }

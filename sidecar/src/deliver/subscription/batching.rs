@@ -69,7 +69,7 @@ impl Subscription {
 
     fn attempt_batch(&mut self, members: Vec<(Position, Arc<Message>, u32)>) {
         let (client, target) = (self.client.clone(), self.target.clone());
-        let timeout = self.terms.subscription.deliver.timeout;
+        let timeout = self.terms.timeout();
         self.entry.in_flight.fetch_add(1, Relaxed);
         let mut span = self.batch_span(&members);
         self.work.push(Box::pin(async move {

@@ -12,11 +12,11 @@ use crate::deliver::client::Client;
 impl Subscription {
     pub(super) fn new_terms(&mut self) {
         self.terms = self.runner.terms.borrow_and_update().clone();
-        let deliver = &self.terms.subscription.deliver;
-        if self.client.address().port() != deliver.port {
-            self.client = Arc::new(Client::new(deliver.port));
+        let port = self.terms.port();
+        if self.client.address().port() != port {
+            self.client = Arc::new(Client::new(port));
         }
-        self.entry.set_timeout(deliver.timeout);
+        self.entry.set_timeout(self.terms.timeout());
         self.target = Arc::new(target(&self.terms, &self.client, &self.runner.authorization));
         self.compile();
         self.assign(Instant::now());

@@ -23,9 +23,7 @@ impl Subscription {
             // More than one is never out.
             Ordering::Strict => 1,
             // Without pins the replicas share: what one holds, the others cannot have.
-            Ordering::None => {
-                (usize::from(self.terms.subscription.deliver.concurrency) * 4).clamp(16, PINNED_WINDOW)
-            }
+            Ordering::None => (self.terms.concurrency() * 4).clamp(16, PINNED_WINDOW),
         };
         // A whole payload and what comes with it must fit, or it would never come.
         let least = self.runner.bus.client().max_payload() + ROUTING;
@@ -136,7 +134,8 @@ impl Subscription {
         }
         let malformed = request::check(&message).err();
         let lane = match self.terms.subscription.ordering {
-            Ordering::Key { .. } if malformed.is_none() => {
+            // What is applied in the order of the event store has no lanes.
+            Ordering::Key { .. } if malformed.is_none() && self.projecting.is_none() => {
                 request::key(&message).map(|key| self.hasher.hash_one(key))
             }
             _ => None,

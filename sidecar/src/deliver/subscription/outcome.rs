@@ -37,7 +37,10 @@ impl Subscription {
         if self.stopping.is_some() || self.filter.is_err() {
             return;
         }
-        let concurrency = usize::from(self.terms.subscription.deliver.concurrency);
+        if self.projecting.is_some() {
+            return self.project(now);
+        }
+        let concurrency = self.terms.concurrency();
         while self.entry.in_flight.load(Relaxed) < concurrency {
             let may = self.hold.may(now);
             if !matches!(may, May::SendAll | May::Probe) || !self.fenced() {
@@ -47,7 +50,7 @@ impl Subscription {
             if room == 0 {
                 return;
             }
-            if let Some(batch) = self.terms.subscription.deliver.batch.clone() {
+            if let Some(batch) = self.terms.batch().cloned() {
                 if !self.send_batch(&batch, may, room, now) {
                     return;
                 }
@@ -75,7 +78,7 @@ impl Subscription {
         let message = held.message.clone();
         let attempt = held.attempts + 1;
         let (client, target) = (self.client.clone(), self.target.clone());
-        let timeout = self.terms.subscription.deliver.timeout;
+        let timeout = self.terms.timeout();
         self.entry.in_flight.fetch_add(1, Relaxed);
         let mut span = self.span(&message);
         self.work.push(Box::pin(async move {
@@ -115,6 +118,14 @@ impl Subscription {
                 self.metrics.seconds.observe(took.as_secs_f64());
                 self.batch_answered(positions, answer);
             }
+            Ended::Burial(position, reason) if self.is_in_line(reason) => self.buried(position, reason),
+            Ended::Opened(opened) => self.opened(opened),
+            Ended::Applied(turns, applied, took) => {
+                self.entry.in_flight.fetch_sub(1, Relaxed);
+                self.metrics.seconds.observe(took.as_secs_f64());
+                self.applied(turns, applied);
+            }
+            Ended::Swapped(swapped) => self.swapped(swapped),
             Ended::Burial(position, reason) => {
                 self.finish(position, terminate(reason.as_str()));
             }
@@ -185,6 +196,9 @@ impl Subscription {
         let labels = DeadLabels { subscription: subscription.name.to_string(), reason };
         self.runner.metrics.dead_letters.get_or_create(&labels).inc();
         if subscription.dead_letter == DeadLetterPolicy::Discard {
+            if self.is_in_line(reason) {
+                return self.buried(position, reason);
+            }
             return self.finish(position, terminate(reason.as_str()));
         }
         let letter = DeadLetter {

@@ -47,7 +47,7 @@ impl Subscription {
     /// How many events may be sent now, as far as the rate goes.
     pub(super) fn within_rate(&mut self, now: Instant) -> usize {
         self.next_token = None;
-        let Some(limit) = self.terms.subscription.deliver.max_per_second else { return usize::MAX };
+        let Some(limit) = self.terms.max_per_second() else { return usize::MAX };
         let per_second = f64::from(limit) * self.share();
         match self.rate.may_send(per_second, now) {
             Ok(events) => events,

@@ -1,5 +1,6 @@
 //! What the tests stand on: a broker, a mesh's streams, a sidecar, a service, HTTP.
 
+mod database;
 mod dns;
 mod http;
 mod process;
@@ -7,6 +8,7 @@ mod proxy;
 mod service;
 mod world;
 
+pub(crate) use database::{Database, Engine};
 pub(crate) use dns::Dns;
 pub(crate) use http::{Answer, Http, get, post};
 pub(crate) use murmur_test_support::Broker;

@@ -34,6 +34,13 @@ impl Process {
             .env("MURMUR_LOCAL_ADDRESS", format!("127.0.0.1:{local}"))
             .env("MURMUR_ADMIN_ADDRESS", format!("127.0.0.1:{admin}"))
             .stdout(Stdio::null());
+        for (name, value) in
+            [("MURMUR_DATABASE_PATH", &arguments.database_path), ("MURMUR_DATABASE", &arguments.database)]
+        {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
         for (name, value) in more {
             command.env(name, value);
         }

@@ -16,6 +16,7 @@ use murmur_mesh::partition::Partition;
 use murmur_mesh::stream;
 use murmur_mesh::subject;
 use murmur_sidecar::cli::RunArguments;
+use murmur_sidecar::database::DatabaseSettings;
 use murmur_sidecar::limits::Limits;
 use murmur_sidecar::logging::Level;
 use murmur_sidecar::trace::TraceArguments;
@@ -50,6 +51,7 @@ pub(crate) struct Setup {
     pub(crate) config: Value,
     pub(crate) dns: Option<SocketAddr>,
     pub(crate) traces: TraceArguments,
+    pub(crate) database: Option<DatabaseSettings>,
 }
 
 impl Default for Setup {
@@ -67,6 +69,7 @@ impl Default for Setup {
             config: json!({}),
             dns: None,
             traces: TraceArguments::default(),
+            database: None,
         }
     }
 }
@@ -96,6 +99,8 @@ pub(crate) struct World {
     limits: Limits,
     dns: Option<SocketAddr>,
     traces: TraceArguments,
+    /// The service's database.
+    pub(crate) database: Option<DatabaseSettings>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
 }
@@ -141,6 +146,7 @@ impl World {
             limits: setup.limits,
             dns: setup.dns,
             traces: setup.traces,
+            database: setup.database,
             stop: None,
             running: None,
         };
@@ -271,6 +277,11 @@ impl World {
             (None, Some(port)) => format!("nats://127.0.0.1:{port}"),
             (None, None) => self.broker.url(),
         };
+        let (database_path, database) = match self.database.clone() {
+            Some(DatabaseSettings::Sqlite(path)) => (Some(path), None),
+            Some(DatabaseSettings::Postgres(folder)) => (None, Some(folder)),
+            None => (None, None),
+        };
         RunArguments {
             bus_url,
             config: self.config_file(),
@@ -279,8 +290,8 @@ impl World {
             dns: self.dns,
             traces: self.traces.clone(),
             data: None,
-            database_path: None,
-            database: None,
+            database_path,
+            database,
             local_address: self.local,
             admin_address: self.admin,
         }
