@@ -13,6 +13,7 @@ pub mod mesh;
 pub mod microservice;
 pub mod quantity;
 mod schema;
+pub mod startup;
 pub mod subscription;
 
 pub use duration::GatewayDuration;

@@ -17,6 +17,7 @@ use crate::database::{Database, DatabaseStatus};
 use crate::duration::GatewayDuration;
 use crate::embedded;
 use crate::quantity::StorageQuantity;
+use crate::startup::Startup;
 
 /// A service: its image, its pods, its data and its place in the mesh.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -166,6 +167,9 @@ pub struct MicroserviceSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub calls: Vec<Call>,
+    /// When a pod is ready for requests, beside its own readiness probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup: Option<Startup>,
     /// Peers outside the namespace, or an ingress controller or Prometheus inside it, that may
     /// reach the service's port and the sidecar's metrics. Pods of the same namespace always reach
     /// the service's port.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::startup::WaitFor;
 use crate::trace::TraceArguments;
 
 /// The sidecar of a Murmur service.
@@ -49,6 +50,9 @@ pub struct RunArguments {
     /// The folder that says how to reach the service's Postgres database.
     #[arg(long, env = "MURMUR_DATABASE")]
     pub database: Option<PathBuf>,
+    /// What the pod's readiness waits for.
+    #[arg(long, env = "MURMUR_WAIT_FOR", value_enum, default_value = "Started")]
+    pub wait_for: WaitFor,
     /// The DNS server that knows the pods of other services; those of /etc/resolv.conf if absent.
     #[arg(long, env = "MURMUR_DNS")]
     pub dns: Option<SocketAddr>,

@@ -27,6 +27,7 @@ pub(crate) mod publish;
 pub(crate) mod query;
 mod report;
 pub mod settings;
+pub mod startup;
 pub mod trace;
 
 use std::future::Future;
@@ -57,6 +58,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::publish::{Door, GroupCommit, InFlight, Publisher};
 use crate::query::{Answers, Asks};
+use crate::startup::Readiness;
 use crate::trace::{Exporter, TraceSettings, Tracer};
 
 /// Connections to the admin listener: the kubelet's and Prometheus'.
@@ -169,6 +171,7 @@ impl Sidecar {
             dns,
             traces,
             database,
+            wait_for,
             limits,
             ..
         } = settings;
@@ -255,7 +258,10 @@ impl Sidecar {
             background: CancellationToken::new(),
             exporting: TaskTracker::new(),
         };
-        sidecar.serve(listeners, local, Admin { metrics: metrics.clone(), board: board.clone() });
+        let readiness = Readiness::new(wait_for);
+        let admin = Admin { metrics: metrics.clone(), board: board.clone(), readiness: readiness.clone() };
+        sidecar.serve(listeners, local, admin);
+        sidecar.in_background(startup::run(bus.clone(), configuration.clone(), readiness));
         let follower = Follower { bus: bus.clone(), credentials, file: config_file, current: sender };
         sidecar.in_background(follower.run());
         sidecar.in_background(Door::follow(first, configuration.clone(), door));

@@ -14,6 +14,7 @@ use murmur_mesh::partition::PARTITIONS;
 use crate::bus::credentials::{Credentials, CredentialsError};
 use crate::cli::RunArguments;
 use crate::database::DatabaseSettings;
+use crate::startup::WaitFor;
 use crate::trace::{InvalidTraces, TraceSettings};
 
 /// All that a sidecar needs before it can bind its listeners.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The service's database.
     pub database: Option<DatabaseSettings>,
+    /// What the pod's readiness waits for.
+    pub wait_for: WaitFor,
     /// How much is taken on at once.
     pub limits: crate::limits::Limits,
 }
@@ -115,6 +118,7 @@ impl Settings {
             traces: TraceSettings::parse(&arguments.traces)?,
             data: arguments.data.clone(),
             database: DatabaseSettings::new(arguments.database_path.clone(), arguments.database.clone()),
+            wait_for: arguments.wait_for,
             limits: crate::limits::Limits::default(),
         })
     }

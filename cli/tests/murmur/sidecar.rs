@@ -93,6 +93,7 @@ impl Reader {
             data: None,
             database_path: None,
             database: None,
+            wait_for: murmur_sidecar::startup::WaitFor::Started,
             dns: None,
             traces: TraceArguments::default(),
             local_address: listeners.local[0].local_addr().unwrap(),

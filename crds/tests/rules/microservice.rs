@@ -24,6 +24,7 @@ pub(crate) async fn rules(client: &Client) {
     names(&kind).await;
     fields(&kind).await;
     talks(&kind).await;
+    startup(&kind).await;
     autoscaling(&kind).await;
     storage(&kind).await;
     database(&kind).await;
@@ -46,6 +47,16 @@ async fn names(kind: &Kind) {
     ] {
         kind.refuses_name(name, text).await;
         assert!(name.parse::<ServiceName>().is_err(), "{name}");
+    }
+}
+
+async fn startup(kind: &Kind) {
+    let made = kind.create("example", &json!({"startup": {}})).await.unwrap();
+    assert_eq!(made.data["spec"]["startup"], json!({"waitFor": "Started", "timeout": "30m"}));
+    kind.takes(json!({"startup": {"waitFor": "CaughtUp", "timeout": "24h"}})).await;
+    kind.refuses(json!({"startup": {"waitFor": "Ready"}}), "spec.startup.waitFor").await;
+    for bad in ["0s", "25h", "soon"] {
+        kind.refuses(json!({"startup": {"timeout": bad}}), "spec.startup.timeout").await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! How a service's pods are rolled out and kept.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -27,6 +29,8 @@ pub(super) fn deployment(input: &Input<'_>) -> Result<Object, Invalid> {
             revision_history_limit: Some(REVISIONS),
             selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
             strategy: Some(strategy(service)),
+            // What takes its time is not stuck.
+            progress_deadline_seconds: service.catch_up.map(progress_deadline),
             template,
             ..DeploymentSpec::default()
         }),
@@ -42,6 +46,11 @@ pub(super) fn deployment(input: &Input<'_>) -> Result<Object, Invalid> {
         planned.value["metadata"]["annotations"][TRACING] = text.into();
     }
     Ok(planned)
+}
+
+/// Kubernetes' own ten minutes beside the time that catching up may take, in seconds.
+fn progress_deadline(catch_up: Duration) -> i32 {
+    i32::try_from(catch_up.as_secs()).unwrap_or(i32::MAX).saturating_add(600)
 }
 
 /// A volume has one writer, so its pod ends before the next one starts; else

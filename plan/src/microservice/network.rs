@@ -25,7 +25,8 @@ pub(super) fn service(service: &ValidMicroservice) -> Service {
     }
 }
 
-/// The headless Service: the address of each pod that is ready. Calls find it here.
+/// The headless Service: the address of each pod that is ready, and with `CaughtUp` of the others
+/// too. Calls find it here.
 pub(super) fn pods_service(service: &ValidMicroservice) -> Service {
     Service {
         metadata: metadata(service, labels::pods_service(&service.name)),
@@ -33,6 +34,8 @@ pub(super) fn pods_service(service: &ValidMicroservice) -> Service {
             selector: Some(labels::selector(&service.name)),
             ports: Some(vec![port(i32::from(service.port), service.port)]),
             cluster_ip: Some("None".to_owned()),
+            // Handlers that call each other while both catch up must not wait for each other.
+            publish_not_ready_addresses: service.catch_up.map(|_| true),
             ..ServiceSpec::default()
         }),
         status: None,

@@ -47,6 +47,12 @@ pub(super) fn container(input: &Input<'_>) -> Container {
             failure_threshold: Some(120),
             ..http_probe("/startedz", ADMIN_PORT)
         }),
+        readiness_probe: service.catch_up.map(|_| Probe {
+            period_seconds: Some(1),
+            timeout_seconds: Some(1),
+            failure_threshold: Some(1),
+            ..http_probe("/readyz", ADMIN_PORT)
+        }),
         liveness_probe: Some(Probe {
             period_seconds: Some(10),
             timeout_seconds: Some(5),
@@ -92,6 +98,9 @@ fn environment(input: &Input<'_>) -> Vec<EnvVar> {
         }
     }
     all.extend(database::sidecar_variable(service));
+    if service.catch_up.is_some() {
+        all.push(variable("MURMUR_WAIT_FOR", "CaughtUp".to_owned()));
+    }
     all.extend(input.sidecar.tracing.iter().flat_map(traces));
     all
 }

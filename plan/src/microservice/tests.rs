@@ -143,6 +143,23 @@ fn no_object_is_planned_for_another_namespace_or_under_a_name_too_long() {
 }
 
 #[test]
+fn a_service_that_waits_until_it_has_caught_up_is_not_ready_before_and_can_be_called_all_the_same() {
+    let spec = "{image: a, port: 80, startup: {waitFor: CaughtUp, timeout: 1h}}";
+    let service = valid("users", spec);
+    let deployment = &of_kind(&service, "Deployment")[0];
+    let sidecar = &deployment["spec"]["template"]["spec"]["initContainers"][0];
+    assert_eq!(sidecar["readinessProbe"]["httpGet"]["path"], "/readyz");
+    let env = sidecar["env"].as_array().unwrap();
+    assert!(env.iter().any(|one| one["name"] == "MURMUR_WAIT_FOR" && one["value"] == "CaughtUp"));
+    assert_eq!(deployment["spec"]["progressDeadlineSeconds"], 4200);
+    let services = of_kind(&service, "Service");
+    let pods = services.iter().find(|it| it["metadata"]["name"] == "users-pods").unwrap();
+    assert_eq!(pods["spec"]["publishNotReadyAddresses"], true);
+    let plain = valid("users", "{image: a, port: 80, startup: {waitFor: Started}}");
+    assert_eq!(manifests(&plain, &[]), manifests(&valid("users", "{image: a, port: 80}"), &[]));
+}
+
+#[test]
 fn the_grace_period_has_room_for_the_longest_delivery() {
     let service = valid("history", "{image: a, port: 80}");
     let seconds = |subscriptions: &[ValidSubscription]| {

@@ -1,6 +1,7 @@
 //! From what a user wrote to what can be planned.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
@@ -9,6 +10,7 @@ use murmur_crds::Microservice;
 use murmur_crds::database::Engine;
 use murmur_crds::microservice::{self as crd, WhenDeleted};
 use murmur_crds::quantity;
+use murmur_crds::startup::{Startup, WaitFor};
 use murmur_mesh::config::{Answer, LogLevel};
 use murmur_mesh::name::{EventType, MeshName, ServiceName};
 use serde_json::{Map, Value};
@@ -82,6 +84,8 @@ pub struct ValidMicroservice {
     pub asks: Vec<EventType>,
     /// The services that it may call.
     pub calls: Vec<Call>,
+    /// After how long a pod that has not caught up is told of; `None`: it need not.
+    pub catch_up: Option<Duration>,
     /// Peers beyond the namespace's own pods.
     pub allow_from: Vec<NetworkPolicyPeer>,
     /// Resources of the sidecar's container.
@@ -103,6 +107,11 @@ pub struct Storage {
     pub delete_with_service: bool,
     /// Whether it holds a SQLite database.
     pub sqlite: bool,
+}
+
+fn catch_up(startup: &Startup) -> Result<Option<Duration>, Invalid> {
+    let timeout = invalid::duration("spec.startup.timeout", &startup.timeout)?;
+    Ok(Some(timeout).filter(|_| startup.wait_for == WaitFor::CaughtUp))
 }
 
 /// Reads a Microservice.
@@ -136,6 +145,7 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
         image_pull_policy: spec.image_pull_policy.map(|policy| policy.as_str().to_owned()),
         image_pull_secrets: spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
         port: invalid::port("spec.port", spec.port)?,
+        catch_up: spec.startup.as_ref().map(catch_up).transpose()?.flatten(),
         replicas: match &autoscaling {
             None => replicas,
             Some(bounds) => {

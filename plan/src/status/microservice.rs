@@ -1,5 +1,7 @@
 //! The status of a Microservice.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -8,7 +10,7 @@ use murmur_crds::MicroserviceStatus;
 use super::conditions::{BUS_READY, Finding, PROGRESSING, Problem, READY, State, merge};
 use super::database;
 use crate::labels;
-use crate::microservice::ValidMicroservice;
+use crate::microservice::{SIDECAR_CONTAINER, ValidMicroservice};
 
 /// What was observed of a service that could be planned.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +57,8 @@ pub fn of(
 ) -> MicroserviceStatus {
     let database = database::of(service, &observed.database);
     let rollout = rollout(service, observed);
-    let mut findings = vec![ready(observed, database.as_ref().map(|(_, finding)| finding), &rollout)];
+    let mut findings =
+        vec![ready(service, observed, database.as_ref().map(|(_, finding)| finding), &rollout, now)];
     findings.extend(database.as_ref().map(|(_, finding)| finding.clone()));
     findings.push(match &observed.bus {
         None => {
@@ -117,7 +120,13 @@ fn rollout(service: &ValidMicroservice, observed: &Observed<'_>) -> Rollout {
     if stuck { Rollout::Stuck(message) } else { Rollout::Under(message) }
 }
 
-fn ready(observed: &Observed<'_>, database: Option<&Finding>, rollout: &Rollout) -> Finding {
+fn ready(
+    service: &ValidMicroservice,
+    observed: &Observed<'_>,
+    database: Option<&Finding>,
+    rollout: &Rollout,
+    now: Timestamp,
+) -> Finding {
     let not = |reason: &str, message: &str| Finding::new(READY, false, reason, message);
     if let Some(problem) = &observed.blocked {
         return not(&problem.reason, &problem.message);
@@ -125,7 +134,10 @@ fn ready(observed: &Observed<'_>, database: Option<&Finding>, rollout: &Rollout)
     match rollout {
         // What a pod says tells more than how many there are.
         Rollout::Under(message) | Rollout::Stuck(message) => {
-            match replica_problem(observed.deployment).or_else(|| pod_problem(observed.pods)) {
+            let catches_up =
+                || service.catch_up.and_then(|timeout| not_caught_up(observed.pods, timeout, now));
+            let pods = || pod_problem(observed.pods).or_else(catches_up);
+            match replica_problem(observed.deployment).or_else(pods) {
                 Some(problem) => not(&problem.reason, &problem.message),
                 None => match database.filter(|finding| finding.state == State::False) {
                     Some(finding) => not(&finding.reason, &finding.message),
@@ -197,6 +209,28 @@ pub fn pod_problem(pods: &[Pod]) -> Option<Problem> {
                 })
         })
     })
+}
+
+/// A pod whose sidecar still waits for events after so long, if any.
+fn not_caught_up(pods: &[Pod], timeout: Duration, now: Timestamp) -> Option<Problem> {
+    let mut pods: Vec<&Pod> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    pods.sort_unstable_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    let late = pods.into_iter().find(|pod| {
+        let Some(status) = &pod.status else { return false };
+        let started = status.start_time.as_ref().map(|time| time.0);
+        let age = started.map_or(Duration::ZERO, |at| now.duration_since(at).try_into().unwrap_or_default());
+        let mut sidecar = status.init_container_statuses.iter().flatten();
+        age >= timeout
+            && sidecar.any(|it| it.name == SIDECAR_CONTAINER && it.started == Some(true) && !it.ready)
+    })?;
+    let name = late.metadata.name.as_deref().unwrap_or_default();
+    Some(Problem::new(
+        "CatchUpTimeout",
+        format!(
+            "pod {name} has not caught up with its subscriptions within {timeout:?}: status.pending of each says how \
+             much is left, and Delivering what holds it up"
+        ),
+    ))
 }
 
 fn container_problem(container: &ContainerStatus) -> Option<Problem> {

@@ -14,6 +14,7 @@ use super::server::Handler;
 use super::{Answer, Response};
 use crate::board::Board;
 use crate::metrics::Metrics;
+use crate::startup::Readiness;
 
 /// How long endpoints take to learn that a pod is ending; until then requests still arrive.
 const ENDPOINTS_SETTLE: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ const OPEN_METRICS: HeaderValue =
 pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    pub(crate) readiness: Readiness,
 }
 
 impl Handler for Admin {
@@ -41,8 +43,10 @@ impl Admin {
         }
         match request.uri().path() {
             // It answers at all only once configuration is parsed and everything is bound.
-            // The bus gates neither start nor readiness: its outage stops no service.
-            "/startedz" | "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
+            // The bus gates neither start nor, unless that is asked for, readiness: its outage stops no service.
+            "/startedz" | "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" if self.readiness.is_ready() => text(StatusCode::OK, "ok\n"),
+            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the service has not caught up yet\n"),
             "/metrics" => {
                 let mut response = Response::new(Full::new(Bytes::from(self.metrics.text())));
                 response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);

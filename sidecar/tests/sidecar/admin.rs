@@ -1,6 +1,13 @@
 //! Probes, metrics and status.
 
-use crate::support::{Http, Setup, World, get};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use murmur_sidecar::startup::WaitFor;
+use serde_json::json;
+
+use crate::support::{Http, Service, Setup, World, eventually, get, subscription};
 
 #[tokio::test]
 async fn probes_and_metrics_are_answered_to_get_only() {
@@ -40,4 +47,55 @@ async fn the_status_says_how_the_bus_and_the_limits_are() {
     assert_eq!(status["bus"]["connected"], true);
     assert_eq!(status["publishes"][0], "T");
     assert!(status["limits"]["bodyBytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[tokio::test]
+async fn a_pod_that_waits_until_it_has_caught_up_is_ready_once_it_has_and_stays_so() {
+    let away = Arc::new(AtomicBool::new(true));
+    let state = away.clone();
+    let service = Service::start(move |one| {
+        let status = match (state.load(Ordering::Relaxed), one.id()) {
+            (true, _) => 503,
+            // A dead letter counts as passed.
+            (false, "7") => 422,
+            (false, _) => 200,
+        };
+        (status, Duration::ZERO)
+    })
+    .await;
+    let subscriptions = vec![
+        subscription("all", service.port, json!({"policy": "key", "shards": 4})),
+        subscription("one", service.port, json!({"policy": "none"})),
+    ];
+    let mut world = World::start(Setup { subscriptions, sidecar: false, ..Setup::default() }).await;
+    world.fill(50, |id| id.to_string()).await;
+    world.wait_for = WaitFor::CaughtUp;
+    world.run().await;
+    eventually("it is offered something", async || service.count() > 0).await;
+    assert_eq!(get(world.admin, "/readyz").await.status, 503);
+    assert_eq!(get(world.admin, "/startedz").await.status, 200);
+    away.store(false, Ordering::Relaxed);
+    eventually("it is ready", async || get(world.admin, "/readyz").await.status == 200).await;
+    assert!(service.count() >= 100, "it has what there was");
+    away.store(true, Ordering::Relaxed);
+    world.store("later", "k").await.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(get(world.admin, "/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_the_bus_a_pod_that_waits_until_it_has_caught_up_is_not_ready() {
+    let service = Service::ok().await;
+    let subscriptions = vec![subscription("all", service.port, json!({"policy": "key", "shards": 1}))];
+    let mut world = World::start(Setup { subscriptions, sidecar: false, ..Setup::default() }).await;
+    world.fill(5, |id| id.to_string()).await;
+    world.wait_for = WaitFor::CaughtUp;
+    world.broker.kill().await.unwrap();
+    world.run_unconnected().await;
+    eventually("it is started", async || get(world.admin, "/startedz").await.status == 200).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(get(world.admin, "/readyz").await.status, 503);
+    world.broker.resume().await.unwrap();
+    eventually("it is ready", async || get(world.admin, "/readyz").await.status == 200).await;
+    assert_eq!(service.count(), 5);
 }

@@ -186,3 +186,23 @@ fn a_service_that_cannot_be_applied_or_planned_says_why_and_keeps_what_was_seen(
     assert_eq!(summary(&invalid, READY), "False InvalidValue");
     assert_eq!((invalid.observed_generation, invalid.replicas), (Some(7), Some(2)));
 }
+
+#[test]
+fn a_pod_that_has_not_caught_up_in_time_is_told_of() {
+    let spec = "{image: a, port: 80, startup: {waitFor: CaughtUp, timeout: 30m}}";
+    let starting = |start: &str| {
+        pod(&json!({"startTime": start, "initContainerStatuses": [{"name": "murmur-sidecar", "image": "a",
+            "imageID": "", "ready": false, "started": true, "restartCount": 0}]}))
+    };
+    let deployment = deployment(1, 1, 0);
+    let reason = |spec: &str, start: &str| {
+        let pods = [starting(start)];
+        let observed = Observed { deployment: Some(&deployment), pods: &pods, ..Observed::default() };
+        let now = "2026-11-21T10:30:00Z".parse().unwrap();
+        let status = of(&valid("a", spec), None, &observed, now);
+        condition(&status, READY).reason.clone()
+    };
+    assert_eq!(reason(spec, "2026-11-21T10:00:00Z"), "CatchUpTimeout");
+    assert_eq!(reason(spec, "2026-11-21T10:00:01Z"), "PodsNotReady");
+    assert_eq!(reason("{image: a, port: 80}", "2026-11-21T10:00:00Z"), "PodsNotReady");
+}

@@ -19,6 +19,7 @@ use murmur_sidecar::cli::RunArguments;
 use murmur_sidecar::database::DatabaseSettings;
 use murmur_sidecar::limits::Limits;
 use murmur_sidecar::logging::Level;
+use murmur_sidecar::startup::WaitFor;
 use murmur_sidecar::trace::TraceArguments;
 use murmur_sidecar::{Listeners, Settings};
 use serde_json::{Value, json};
@@ -101,6 +102,8 @@ pub(crate) struct World {
     traces: TraceArguments,
     /// The service's database.
     pub(crate) database: Option<DatabaseSettings>,
+    /// What its readiness waits for.
+    pub(crate) wait_for: WaitFor,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
 }
@@ -147,6 +150,7 @@ impl World {
             dns: setup.dns,
             traces: setup.traces,
             database: setup.database,
+            wait_for: WaitFor::Started,
             stop: None,
             running: None,
         };
@@ -292,6 +296,7 @@ impl World {
             data: None,
             database_path,
             database,
+            wait_for: self.wait_for,
             local_address: self.local,
             admin_address: self.admin,
         }
