@@ -148,7 +148,7 @@ pub(super) fn build(
     match trace.or(kept) {
         Some(trace) => line(&mut head, PARENT, trace),
         None => {
-            line(&mut head, PARENT, begin(message).as_ref().and_then(|it| it.to_str().ok()).unwrap_or(""))
+            line(&mut head, PARENT, begin(message).as_ref().and_then(|it| it.to_str().ok()).unwrap_or(""));
         }
     }
     let mut number = itoa::Buffer::new();
