@@ -91,7 +91,16 @@ pub struct Database {
     /// Where a database elsewhere is: for the engine External.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
+    /// An outbox, if it is there: what the service inserts into the table murmur_outbox of this
+    /// database, in its own transaction, the sidecar publishes once it is committed, exactly once and
+    /// in order per key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<Outbox>,
 }
+
+/// An outbox; there is nothing to set.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outbox {}
 
 /// The kinds of databases.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]

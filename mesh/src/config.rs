@@ -57,6 +57,9 @@ pub struct SidecarConfig {
     /// The services that the service may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<Call>,
+    /// Whether the sidecar publishes what the service writes into the outbox of its database.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outbox: bool,
     /// What the sidecar logs.
     #[serde(default)]
     pub log_level: LogLevel,
@@ -417,6 +420,7 @@ mod tests {
                 suspend: true,
                 replay: Some(Replay { id: "2026-11-21".into(), boundary: 70 }),
             }],
+            outbox: true,
             log_level: LogLevel::Info,
             user_jwt: None,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::name::SubscriptionName;
+use crate::name::{ServiceName, SubscriptionName};
 
 /// The one priority group of a pinned durable.
 pub const PIN_GROUP: &str = "g";
@@ -23,6 +23,8 @@ pub const PULL_EXPIRES: Duration = Duration::from_secs(3);
 pub const OWNER_UID: &str = "murmur.dev/owner-uid";
 /// Metadata key: the name of that EventSubscription.
 pub const OWNER_NAME: &str = "murmur.dev/subscription";
+/// Metadata key, in place of [`OWNER_NAME`]: the Microservice that a durable belongs to.
+pub const OWNER_MICROSERVICE: &str = "murmur.dev/microservice";
 /// Metadata key: the service that receives.
 pub const OWNER_SERVICE: &str = "murmur.dev/service";
 
@@ -70,6 +72,12 @@ impl DurableName {
         })
     }
 
+    /// The durable by which a service reads back what came out of its own outbox: no
+    /// subscription's has anything but a shard before the `_`.
+    pub fn outbox(service: &ServiceName) -> Self {
+        Self(format!("outbox_{service}"))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -106,6 +114,14 @@ mod tests {
         let of = |id| DurableName::new(&name, Shard::Number(0), id).to_string();
         assert_eq!(of(Some("2026-11-21")), "a-0_2d71778e14f2d85c");
         assert_ne!(of(Some("1")), of(Some("2")));
+    }
+
+    #[test]
+    fn an_outboxs_durable_is_no_subscriptions() {
+        let outbox = DurableName::outbox(&"all".parse().unwrap());
+        assert_eq!(outbox.as_str(), "outbox_all");
+        let of_replay = DurableName::new(&"outbox".parse().unwrap(), Shard::All, Some("all"));
+        assert!(of_replay.as_str().starts_with("outbox-all_"));
     }
 
     #[test]

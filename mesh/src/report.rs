@@ -34,6 +34,24 @@ pub struct Report {
     /// Pinned durables that it let go of a moment ago.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub released: Vec<Released>,
+    /// The outbox of the service, from the pod that publishes what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<OutboxReport>,
+}
+
+/// How the outbox of a service stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxReport {
+    /// Why nothing is being published, as a sentence; `None` while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// How many rows were refused and stand in `murmur_outbox_refused`; counted up to 1,000.
+    #[serde(default)]
+    pub refused: u64,
+    /// Why the last of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// A pinned durable that a pod let go of, with all that was out given back or

@@ -91,6 +91,11 @@ pub fn events(
     }
 }
 
+/// All events of a service.
+pub fn events_of(service: &ServiceName) -> String {
+    format!("events.{service}.>")
+}
+
 /// All redriven dead letters of one partition, of whatever subscription.
 pub fn redrives_of(partition: Partition) -> String {
     format!("redrive.*.*.{}", partition.number())
@@ -181,6 +186,17 @@ pub fn durable_permissions(durable: &DurableName) -> [String; 5] {
         format!("$JS.ACK.{stream}.{durable}.>"),
         format!("$JS.ACK.*.*.{stream}.{durable}.>"),
     ]
+}
+
+/// Requests by which a service reads back its own events: it sets the durable of its outbox to
+/// a place in the event store and pulls from there (nats-server 2.14 and later).
+pub fn outbox_permissions(durable: &DurableName) -> [String; 2] {
+    [next_request(durable), reset_request(durable)]
+}
+
+/// The request that sets a durable to a place in the event store.
+pub fn reset_request(durable: &DurableName) -> String {
+    format!("$JS.API.CONSUMER.RESET.{}.{durable}", stream::EVENTS)
 }
 
 /// The request by which the holder of a durable learns how much of it is out.

@@ -33,6 +33,9 @@ pub mod batch {
 /// The header of a redriven dead letter: the subject that its event was published to.
 pub const REDRIVEN_FROM: &str = "murmur-redriven-from";
 
+/// The header of an event that came out of its service's outbox: the row's position there.
+pub const OUTBOX_POSITION: &str = "murmur-outbox-position";
+
 /// The headers of a dead letter, beside the event's own.
 pub mod dead_letter {
     /// Why: `rejected` or `exhausted` or `malformed`.

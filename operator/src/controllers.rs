@@ -72,7 +72,11 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         settings.namespace.clone(),
         settings.nats_url.clone(),
         SystemConnection::new(settings.nats_url.clone(), trust),
-        Sweep { client: client.clone(), subscriptions: subscriptions.clone() },
+        Sweep {
+            client: client.clone(),
+            subscriptions: subscriptions.clone(),
+            microservices: microservices.clone(),
+        },
         Keeper {
             client: client.clone(),
             url: settings.plan.bus_url.clone(),

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod mesh;
 pub mod microservice;
 pub mod object;
+pub mod outbox;
 pub mod overrides;
 pub mod permissions;
 pub mod settings;

@@ -24,7 +24,7 @@ pub struct Permissions {
 /// The permissions of a service with the subscriptions that name it.
 ///
 /// Publish: events of its own declared types, requests and acknowledgements of
-/// its own durables, its own dead letters and reports, the queries that it asks
+/// its own durables, the place of its outbox's durable, its own dead letters and reports, the queries that it asks
 /// (to each service that answers them), and answers if it gives any. Subscribe:
 /// its own configuration, its pods' reports, its own inbox, which nobody can
 /// guess, the queries that it answers (in the queue group of its name alone) and
@@ -50,6 +50,9 @@ pub fn of(
             // Where the database says how far it is, the durable follows.
             publish.extend(subscription.projection().map(|_| subject::reset_request(&durable)));
         }
+    }
+    if service.outbox {
+        publish.extend(subject::outbox_permissions(&DurableName::outbox(name)));
     }
     for query in &service.asks {
         publish.extend(neighbours.answering(query).iter().map(|asked| subject::query(asked, query)));

@@ -4,6 +4,7 @@ pub mod conditions;
 pub mod database;
 pub mod event_store;
 pub mod microservice;
+pub mod outbox;
 pub mod room;
 pub mod subscription;
 

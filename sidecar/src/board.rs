@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use murmur_mesh::name::SubscriptionName;
-use murmur_mesh::report::{Released, SubscriptionReport};
+use murmur_mesh::report::{OutboxReport, Released, SubscriptionReport};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ const RELEASED_FOR: Duration = Duration::from_secs(10);
 pub(crate) struct Board {
     entries: Mutex<BTreeMap<SubscriptionName, Arc<Entry>>>,
     released: Mutex<BTreeMap<String, (Instant, u64)>>,
+    outbox: Mutex<Option<OutboxReport>>,
     /// Told when a subscription begins or ends to hold, comes or goes.
     pub(crate) changed: Notify,
 }
@@ -128,6 +129,20 @@ impl Board {
             up_to: *up_to,
         };
         released.iter().map(one).collect()
+    }
+
+    /// How the outbox stands, if this sidecar relays it.
+    pub(crate) fn outbox(&self) -> Option<OutboxReport> {
+        lock(&self.outbox).clone()
+    }
+
+    /// Says how the outbox stands.
+    pub(crate) fn set_outbox(&self, report: Option<OutboxReport>) {
+        let mut outbox = lock(&self.outbox);
+        if *outbox != report {
+            *outbox = report;
+            self.changed.notify_one();
+        }
     }
 
     /// Events that are with the service.

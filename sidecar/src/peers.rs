@@ -180,6 +180,7 @@ mod tests {
             subscriptions: Vec::new(),
             leaving,
             released: Vec::new(),
+            outbox: None,
         }
     }
 

@@ -64,5 +64,6 @@ fn report(
         subscriptions: board.reports(MOST_SUBSCRIPTIONS),
         leaving,
         released: board.released(),
+        outbox: board.outbox(),
     }
 }

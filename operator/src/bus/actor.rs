@@ -225,8 +225,11 @@ impl Actor {
             let consumers = consumers::list(client).await?;
             self.mesh.observed().take(consumers, counted)
         };
-        for subscription in news {
+        for subscription in news.subscriptions {
             self.changes.send(Changed::Subscription { mesh: self.mesh.name.clone(), subscription });
+        }
+        for service in news.services {
+            self.changes.send(Changed::Service { mesh: self.mesh.name.clone(), service });
         }
         Ok(())
     }

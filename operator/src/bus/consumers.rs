@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_nats::Client;
 use jiff::Timestamp;
-use murmur_mesh::durable::{OWNER_NAME, OWNER_UID};
+use murmur_mesh::durable::{OWNER_MICROSERVICE, OWNER_NAME, OWNER_UID};
 use murmur_mesh::stream;
 use murmur_plan::status::subscription::{DurablePosition, DurableProgress};
 use murmur_plan::subscription::Found;
@@ -50,7 +50,7 @@ impl Consumer {
         Some((info["name"].as_str()?.to_owned(), consumer))
     }
 
-    /// The uid of the EventSubscription that it belongs to.
+    /// The uid of the object that it belongs to.
     pub fn owner_uid(&self) -> Option<&str> {
         self.config["metadata"][OWNER_UID].as_str()
     }
@@ -62,10 +62,21 @@ impl Consumer {
         Found { name: name.to_owned(), metadata: metadata.collect(), created: self.created }
     }
 
-    /// The name of that EventSubscription.
-    pub fn owner_name(&self) -> Option<&str> {
-        self.config["metadata"][OWNER_NAME].as_str()
+    /// Which object it belongs to.
+    pub fn owner(&self) -> Option<Owner<'_>> {
+        let metadata = &self.config["metadata"];
+        let subscription = metadata[OWNER_NAME].as_str().map(Owner::Subscription);
+        subscription.or_else(|| metadata[OWNER_MICROSERVICE].as_str().map(Owner::Microservice))
     }
+}
+
+/// The object that a durable belongs to, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner<'a> {
+    /// An EventSubscription.
+    Subscription(&'a str),
+    /// A Microservice, whose outbox it is for.
+    Microservice(&'a str),
 }
 
 /// The server keeps one filter as `filter_subject` and several as

@@ -1,6 +1,7 @@
 //! One mesh on the bus, as the controllers see it; its [`Actor`](super::actor)
 //! keeps it up to date.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use murmur_plan::subscription::{Found, Runs, ValidSubscription};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use super::consumers::{Consumer, Consumers};
+use super::consumers::{Consumers, Owner};
 use super::dead_letters;
 use super::error::BusError;
 use super::reports::Reports;
@@ -65,13 +66,26 @@ pub struct Observed {
     pub reports: Reports,
 }
 
+/// What a look at the bus is news about.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Subscriptions: how far they are, or that a durable came, changed or went.
+    pub(super) subscriptions: BTreeSet<String>,
+    /// Services: that the durable of their outbox did.
+    pub(super) services: BTreeSet<String>,
+}
+
+fn now_config<'a>(consumers: &'a Option<Consumers>, name: &str) -> Option<&'a Value> {
+    Some(&consumers.as_ref()?.get(name)?.config)
+}
+
 impl Observed {
-    /// Takes in what was read; returns the subscriptions that it is news about.
+    /// Takes in what was read; returns what it is news about.
     pub(super) fn take(
         &mut self,
         mut consumers: Consumers,
         counted: Option<((u64, u64), dead_letters::Counts)>,
-    ) -> Vec<String> {
+    ) -> News {
         for (name, consumer) in self.consumers.iter().flatten() {
             if let Some(now) = consumers.get_mut(name) {
                 now.progress.before = Some(consumer.progress.now);
@@ -82,17 +96,28 @@ impl Observed {
         let changed = now.filter(|(name, consumer)| before.get(*name) != Some(*consumer));
         let gone =
             before.iter().filter(|(name, _)| self.consumers.iter().all(|now| !now.contains_key(*name)));
-        let owner = |(_, consumer): (&String, &Consumer)| Some(consumer.owner_name()?.to_owned());
-        let mut news: Vec<String> = changed.chain(gone).filter_map(owner).collect();
+        let mut news = News::default();
+        for (name, consumer) in changed.chain(gone) {
+            match consumer.owner() {
+                Some(Owner::Subscription(subscription)) => {
+                    news.subscriptions.insert(subscription.to_owned());
+                }
+                // How far it is says nothing: its service sets it to a place each time.
+                Some(Owner::Microservice(service))
+                    if before.get(name).map(|before| &before.config) != now_config(&self.consumers, name) =>
+                {
+                    news.services.insert(service.to_owned());
+                }
+                Some(Owner::Microservice(_)) | None => {}
+            }
+        }
         if let Some((mark, counts)) = counted {
             let before = self.dead_letters.replace((mark, counts.clone())).map(|(_, counts)| counts);
             let before = before.unwrap_or_default();
             let changed = counts.iter().filter(|(key, count)| before.get(*key) != Some(*count));
             let gone = before.iter().filter(|(key, _)| !counts.contains_key(*key));
-            news.extend(changed.chain(gone).map(|((_, subscription), _)| subscription.clone()));
+            news.subscriptions.extend(changed.chain(gone).map(|((_, subscription), _)| subscription.clone()));
         }
-        news.sort_unstable();
-        news.dedup();
         news
     }
 

@@ -25,7 +25,7 @@ mod sweep;
 mod system;
 
 pub use changes::{Changed, Changes};
-pub use consumers::{Consumer, Consumers};
+pub use consumers::{Consumer, Consumers, Owner};
 pub use durables::{Wanted, ensure as ensure_durable, remove as remove_durable};
 pub use error::BusError;
 pub use mesh::{Mesh, MeshState, Observed, Ready};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use murmur_mesh::report::{Report, STALE_AFTER, held};
+use murmur_mesh::report::{OutboxReport, Report, STALE_AFTER, held};
 use murmur_plan::status::subscription::Delivery;
 
 /// The most pods of one mesh whose reports are kept; further ones are ignored
@@ -31,7 +31,9 @@ impl Reports {
         let service = key.0.clone();
         let before = self.pods.insert(key, (now, report.clone()));
         let news = before.is_none_or(|(_, before)| {
-            before.subscriptions != report.subscriptions || before.version != report.version
+            before.subscriptions != report.subscriptions
+                || before.version != report.version
+                || before.outbox != report.outbox
         });
         news.then_some(service)
     }
@@ -67,6 +69,13 @@ impl Reports {
             return Delivery::Held { reason: reason.to_owned(), cause: format!("pod {pod}: {cause}") };
         }
         delivery
+    }
+
+    /// How the outbox of `service` stands, as the pod that relays it said last.
+    pub fn outbox(&self, service: &str, now: Instant) -> Option<OutboxReport> {
+        let fresh = self.of(service).filter(|(_, (at, _))| now.duration_since(*at) < STALE_AFTER);
+        let relays = fresh.filter_map(|(_, (at, report))| Some((at, report.outbox.as_ref()?)));
+        relays.max_by_key(|(at, _)| **at).map(|(_, outbox)| outbox.clone())
     }
 
     /// The version of the sidecars of `service`, when those that report agree.
@@ -120,6 +129,7 @@ mod tests {
             subscriptions: vec![subscription],
             leaving: false,
             released: Vec::new(),
+            outbox: None,
         };
         serde_json::to_vec(&report).unwrap()
     }
@@ -136,6 +146,23 @@ mod tests {
             Delivery::Held { reason: "ServiceUnavailable".into(), cause: "pod b: it answers 503".into() }
         );
         assert_eq!(reports.delivery("histor", "s", now), Delivery::Unreported);
+    }
+
+    #[test]
+    fn the_pod_that_relays_the_outbox_says_how_it_stands_and_a_change_is_news() {
+        let (mut reports, now) = (Reports::default(), Instant::now());
+        let told = |held: Option<&str>| {
+            let outbox = OutboxReport { held: held.map(str::to_owned), ..OutboxReport::default() };
+            let report: Report = serde_json::from_slice(&report("a", None)).unwrap();
+            serde_json::to_vec(&Report { outbox: Some(outbox), ..report }).unwrap()
+        };
+        reports.take("report.history.b", &report("b", None), now);
+        assert_eq!(reports.outbox("history", now), None);
+        assert!(reports.take("report.history.a", &told(None), now).is_some());
+        assert_eq!(reports.outbox("history", now), Some(OutboxReport::default()));
+        assert!(reports.take("report.history.a", &told(Some("the bus is away")), now).is_some());
+        assert!(reports.outbox("history", now).unwrap().held.is_some());
+        assert_eq!(reports.outbox("history", now + STALE_AFTER), None);
     }
 
     #[test]

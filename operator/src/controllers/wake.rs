@@ -25,6 +25,7 @@ pub(super) async fn microservice_seen(queues: &Queues, context: &Context, seen: 
         context.status.forget(&service.uid().unwrap_or_default());
         context.scales.forget(&service.uid().unwrap_or_default());
         context.applier.forget(&namespace, &name);
+        context.meshes.sweep(&namespace).await;
     }
     // Whether it is there is all that its subscriptions ask: news only at its first and last sight.
     let first = service.status.is_none();

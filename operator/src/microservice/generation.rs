@@ -76,6 +76,7 @@ mod tests {
             answers: vec![],
             asks: vec![],
             calls: vec![],
+            outbox: false,
             log_level,
             user_jwt: None,
         }

@@ -5,6 +5,7 @@ mod bus;
 mod database;
 mod dereference;
 mod generation;
+mod outbox;
 mod plan;
 mod reconcile;
 mod scaling;

@@ -2,7 +2,7 @@
 //! is safe to repeat after a crash at any point.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -12,7 +12,7 @@ use murmur_plan::database::image;
 
 use super::plan::Known;
 use super::status::Findings;
-use super::{apply, bus, database, dereference, plan, scaling, secrets, status, upgrade, validate};
+use super::{apply, bus, database, dereference, outbox, plan, scaling, secrets, status, upgrade, validate};
 use crate::cluster::Written;
 use crate::context::Context;
 use crate::error::Error;
@@ -108,10 +108,15 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     // When none reports, as at the operator's own start, what was reported last is still known.
     let known = resource.status.as_ref().and_then(|status| status.sidecar_version.clone());
     findings.sidecar_version = mesh.observed().reports.version(service.name.as_str()).or(known);
+    findings.outbox = mesh.observed().reports.outbox(service.name.as_str(), Instant::now());
     let placed = match (bus.published, &planned.publish) {
         (Err(error), _) => Err(error),
         (Ok(_), Some(config)) => bus::publish(context, &mesh, config).await,
         (Ok(_), None) => Ok(()),
+    };
+    let placed = match placed {
+        Ok(()) => outbox::ensure(context, &mesh, &service).await,
+        failed => failed,
     };
     findings.bus = placed.as_ref().err().map(Error::problem);
     placed

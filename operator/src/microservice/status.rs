@@ -10,6 +10,7 @@ use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt};
 use murmur_crds::{Microservice, MicroserviceStatus};
+use murmur_mesh::report::OutboxReport;
 use murmur_plan::labels;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
@@ -39,6 +40,8 @@ pub(super) struct Findings {
     pub(super) bus: Option<Problem>,
     /// When to look again although nothing has changed, for its number of pods.
     pub(super) again: Option<Duration>,
+    /// How its outbox stands.
+    pub(super) outbox: Option<OutboxReport>,
     /// Why it keeps an older sidecar for now.
     pub(super) upgrade: Option<Problem>,
     /// The version that its sidecars report.
@@ -92,6 +95,7 @@ fn status(resource: &Microservice, context: &Context, findings: &Findings) -> Mi
         },
         blocked: findings.blocked.clone(),
         bus: findings.bus.clone(),
+        outbox: findings.outbox.clone(),
         upgrade: findings.upgrade.clone(),
         sidecar_version: findings.sidecar_version.clone(),
     };

@@ -283,6 +283,7 @@ fn what_sidecars_report_becomes_the_condition_delivering() {
                 subscriptions: vec![subscription],
                 leaving: false,
                 released: Vec::new(),
+                outbox: None,
             };
             Ok::<_, anyhow::Error>(serde_json::to_vec(&report)?)
         };

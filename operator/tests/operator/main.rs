@@ -11,6 +11,7 @@ mod database;
 mod election;
 mod failure;
 mod objects;
+mod outbox;
 mod people;
 mod replay;
 mod room;

@@ -204,6 +204,7 @@ async fn report(administrator: &async_nats::Client, generation: u64) -> anyhow::
         subscriptions: vec![],
         leaving: false,
         released: vec![],
+        outbox: None,
     };
     let report = serde_json::to_vec(&report)?;
     Ok(administrator.publish("report.users.users-1", report.into()).await?)

@@ -38,6 +38,7 @@ pub fn config(
         answers: service.answers.clone(),
         asks: asks(service, neighbours),
         calls: calls(service, neighbours),
+        outbox: service.outbox,
         log_level: service.log_level,
         user_jwt: None,
     };

@@ -74,6 +74,8 @@ pub struct ValidMicroservice {
     pub database: Option<Server>,
     /// The Secret of a database elsewhere.
     pub external: Option<String>,
+    /// Whether its sidecar publishes what it writes into the outbox of its database.
+    pub outbox: bool,
     /// The types that it may publish.
     pub publishes: Vec<EventType>,
     /// The schemas of those types that have one.
@@ -171,6 +173,7 @@ pub fn validate(resource: &Microservice) -> Result<ValidMicroservice, Invalid> {
             .as_ref()
             .and_then(|database| database.external.as_ref())
             .map(|external| external.secret_ref.name.clone()),
+        outbox: spec.database.as_ref().is_some_and(|database| database.outbox.is_some()),
         publishes: talks::publishes(spec)?,
         schemas: talks::schemas(spec)?,
         answers: talks::answers(spec)?,

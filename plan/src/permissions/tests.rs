@@ -131,6 +131,28 @@ fn a_service_pulls_from_the_durables_of_a_replay_while_it_runs_and_from_no_other
 }
 
 #[test]
+fn a_service_with_an_outbox_reads_back_its_own_events_and_no_others() {
+    let mut service = valid("history", HISTORY);
+    let covered = |service: &ValidMicroservice, subject: &str| {
+        of(service, &[], &neighbours(), &key()).publish.iter().any(|permission| covers(permission, subject))
+    };
+    let (reset, next) =
+        ("$JS.API.CONSUMER.RESET.EVENTS.outbox_history", "$JS.API.CONSUMER.MSG.NEXT.EVENTS.outbox_history");
+    assert!(!covered(&service, reset) && !covered(&service, next));
+    service.outbox = true;
+    assert!(covered(&service, reset) && covered(&service, next));
+    for refused in [
+        "$JS.API.CONSUMER.RESET.EVENTS.outbox_users",
+        "$JS.API.CONSUMER.MSG.NEXT.EVENTS.outbox_users",
+        "$JS.API.CONSUMER.RESET.EVENTS.history-catalog-0",
+        "$JS.API.CONSUMER.CREATE.EVENTS.outbox_history",
+        "$JS.API.CONSUMER.DELETE.EVENTS.outbox_history",
+    ] {
+        assert!(!covered(&service, refused), "{refused}");
+    }
+}
+
+#[test]
 fn a_service_stores_its_own_dead_letters_and_reports_of_its_own_pods() {
     assert!(may_publish("dead.history.history-catalog.0.7"));
     assert!(!may_publish("dead.users.users-all.0.7"));

@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub const READY: &str = "Ready";
 /// The service's database is there.
 pub const DATABASE_READY: &str = "DatabaseReady";
+/// What the service commits to its outbox is published.
+pub const OUTBOX_READY: &str = "OutboxReady";
 /// The service's place on the bus is there.
 pub const BUS_READY: &str = "BusReady";
 /// Pods are being rolled out.

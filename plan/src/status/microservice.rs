@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use murmur_crds::MicroserviceStatus;
+use murmur_mesh::report::OutboxReport;
 
 use super::conditions::{BUS_READY, Finding, PROGRESSING, Problem, READY, State, merge};
-use super::database;
+use super::{database, outbox};
 use crate::labels;
 use crate::microservice::{SIDECAR_CONTAINER, ValidMicroservice};
 
@@ -25,6 +26,8 @@ pub struct Observed<'a> {
     pub blocked: Option<Problem>,
     /// Why its place on the bus is not there; `None`: it is, and this was seen.
     pub bus: Option<Problem>,
+    /// How its outbox stands, as the sidecar that relays it says.
+    pub outbox: Option<OutboxReport>,
     /// Why it keeps an older sidecar for now.
     pub upgrade: Option<Problem>,
     /// The version of the sidecar that its pods are made with.
@@ -66,6 +69,7 @@ pub fn of(
         }
         Some(problem) => Finding::new(BUS_READY, false, problem.reason.clone(), problem.message.clone()),
     });
+    findings.extend(service.outbox.then(|| outbox::finding(observed.outbox.as_ref())));
     findings.push(progressing(observed, rollout));
     let counted = observed.deployment.and_then(|deployment| deployment.status.as_ref());
     MicroserviceStatus {

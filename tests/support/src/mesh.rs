@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use murmur_mesh::config::{
     DeadLetterPolicy, Deliver, LogLevel, Ordering, Retry, SidecarConfig, Subscription, Target,
 };
-use murmur_mesh::durable::{ACK_WAIT, PIN_GROUP, PIN_TIMEOUT, Shard};
+use murmur_mesh::durable::{ACK_WAIT, DurableName, PIN_GROUP, PIN_TIMEOUT, Shard};
 use murmur_mesh::partition::Partition;
 use murmur_mesh::{stream, subject};
 
@@ -80,6 +80,7 @@ pub fn config(subscriptions: Vec<Subscription>) -> Result<SidecarConfig> {
         answers: Vec::new(),
         asks: Vec::new(),
         calls: Vec::new(),
+        outbox: false,
         log_level: LogLevel::Info,
         user_jwt: None,
     })
@@ -112,6 +113,23 @@ pub fn subscription(name: &str, port: u16) -> Result<Subscription> {
         suspend: false,
         replay: None,
     })
+}
+
+/// Makes the durable by which a service reads back what came out of its outbox.
+///
+/// # Errors
+/// When the broker refuses.
+pub async fn outbox_durable(context: &jetstream::Context, service: &str) -> Result<()> {
+    let service = service.parse()?;
+    let config = pull::Config {
+        durable_name: Some(DurableName::outbox(&service).to_string()),
+        ack_policy: AckPolicy::None,
+        filter_subjects: vec![subject::events_of(&service)],
+        headers_only: true,
+        ..pull::Config::default()
+    };
+    context.create_consumer_on_stream(config, stream::EVENTS).await?;
+    Ok(())
 }
 
 /// Makes the durables of a subscription of [`SERVICE`] to every [`EVENT_TYPE`], as
