@@ -15,7 +15,7 @@ mod barrier;
 mod batch;
 mod client;
 mod dead_letter;
-mod fence;
+pub(crate) mod fence;
 mod hold;
 mod lanes;
 mod pull;

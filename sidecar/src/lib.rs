@@ -21,6 +21,7 @@ pub mod limits;
 pub mod lock;
 pub mod logging;
 mod metrics;
+pub(crate) mod outbox;
 mod peers;
 mod project;
 pub(crate) mod publish;
@@ -139,6 +140,12 @@ pub async fn run(
     if let Some(path) = settings.database.as_ref().and_then(DatabaseSettings::sqlite) {
         database::sqlite::prepare(path)?;
     }
+    if let (Some(database), true) = (&settings.database, settings.config.outbox) {
+        tokio::select! {
+            () = outbox::prepare(database) => {}
+            () = &mut stop => return Ok(()),
+        }
+    }
     let listeners = bind.await?;
     let sidecar = Sidecar::start(settings, listeners, level).await?;
     stop.await;
@@ -154,6 +161,10 @@ struct Sidecar {
     connections: TaskTracker,
     accepting: CancellationToken,
     background: CancellationToken,
+    /// The service has ended.
+    ending: CancellationToken,
+    /// The relay of the outbox, which goes on until it has nothing left to publish.
+    relaying: TaskTracker,
     /// The export of spans, which goes on until all else has ended.
     exporting: TaskTracker,
 }
@@ -173,6 +184,7 @@ impl Sidecar {
             database,
             wait_for,
             limits,
+            database,
             ..
         } = settings;
         tracing::info!(
@@ -199,6 +211,22 @@ impl Sidecar {
         let calls =
             Calls::new(configuration.clone(), dns, limits.calls, metrics.calls.clone(), tracer.clone());
         let door = watch::Sender::new(Arc::new(Door::new(&first)));
+        let group = GroupCommit::new(publisher.clone(), metrics.clone());
+        let outbox = outbox::With {
+            service: configuration.borrow().service.clone(),
+            source: default_source(&configuration.borrow()),
+            key: message_id_key.clone(),
+            configuration: configuration.clone(),
+            door: door.subscribe(),
+            bus: bus.clone(),
+            publisher: publisher.clone(),
+            group: group.clone(),
+            headroom: limits.headroom,
+            tracer: tracer.clone(),
+            metrics: metrics.clone(),
+            board: board.clone(),
+            stop: CancellationToken::new(),
+        };
         let local = Local {
             service: configuration.borrow().service.clone(),
             source: default_source(&configuration.borrow()),
@@ -206,7 +234,7 @@ impl Sidecar {
             configuration: configuration.clone(),
             bus: bus.clone(),
             door: door.subscribe(),
-            publisher: GroupCommit::new(publisher.clone(), metrics.clone()),
+            publisher: group,
             in_flight: InFlight::new(
                 limits.publishes,
                 limits.publish_bytes,
@@ -256,6 +284,8 @@ impl Sidecar {
             connections: TaskTracker::new(),
             accepting: CancellationToken::new(),
             background: CancellationToken::new(),
+            ending: outbox.stop.clone(),
+            relaying: TaskTracker::new(),
             exporting: TaskTracker::new(),
         };
         let readiness = Readiness::new(wait_for);
@@ -267,6 +297,9 @@ impl Sidecar {
         sidecar.in_background(Door::follow(first, configuration.clone(), door));
         sidecar.in_background(deliveries.run());
         sidecar.in_background(answers.run());
+        if let Some(database) = database {
+            sidecar.relaying.spawn(outbox.run(database));
+        }
         if let Some(exporter) = exporter {
             sidecar.exporting.spawn(exporter.run(sidecar.background.clone()));
         }
@@ -312,8 +345,10 @@ impl Sidecar {
         self.drain.start();
         self.accepting.cancel();
         self.connections.close();
+        self.ending.cancel();
+        self.relaying.close();
         let all = async {
-            tokio::join!(self.drain.finished(), self.connections.wait());
+            tokio::join!(self.drain.finished(), self.connections.wait(), self.relaying.wait());
         };
         if tokio::time::timeout(self.limits.shutdown, all).await.is_err() {
             tracing::warn!("ended before all that was in flight was finished; the bus will deliver it again");

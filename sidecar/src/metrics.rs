@@ -85,6 +85,19 @@ pub(crate) enum DeadReason {
     Malformed,
 }
 
+/// What became of a row of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum OutboxRow {
+    /// Its event is in the store.
+    Stored,
+    /// An event of the same id and source was in the store before.
+    Duplicate,
+    /// Its event was found in the store, after a crash or a lost answer.
+    Found,
+    /// It is no event that the service may publish.
+    Refused,
+}
+
 /// Why an event was passed over, and its service never saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum PassedOver {
@@ -142,6 +155,12 @@ label_values!(Attempted {
     Unavailable => "unavailable",
     Failed => "failed",
 });
+label_values!(OutboxRow {
+    Stored => "stored",
+    Duplicate => "duplicate",
+    Found => "found",
+    Refused => "refused",
+});
 label_values!(PassedOver {
     Filtered => "filtered",
     FilterFailed => "filter_failed",
@@ -162,6 +181,11 @@ pub(crate) struct PublishLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct GroupLabels {
     pub(crate) outcome: Grouped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutboxLabels {
+    pub(crate) outcome: OutboxRow,
 }
 
 /// One subscription.
@@ -232,6 +256,9 @@ pub(crate) struct Metrics {
     pub(crate) publish_batches: Family<GroupLabels, Counter>,
     pub(crate) publish_seconds: Histogram,
     pub(crate) publishes_in_flight: Gauge,
+    pub(crate) outbox_rows: Family<OutboxLabels, Counter>,
+    pub(crate) outbox_read_backs: Counter,
+    pub(crate) outbox_held: Gauge,
     attempts: Family<AttemptLabels, Counter>,
     attempt_seconds: Histograms,
     passed_over: Family<PassedOverLabels, Counter>,
@@ -263,6 +290,9 @@ impl Metrics {
             publish_batches: Family::default(),
             publish_seconds: seconds(),
             publishes_in_flight: Gauge::default(),
+            outbox_rows: Family::default(),
+            outbox_read_backs: Counter::default(),
+            outbox_held: Gauge::default(),
             attempts: Family::default(),
             attempt_seconds: Family::new_with_constructor(seconds),
             passed_over: Family::default(),
@@ -312,6 +342,17 @@ impl Metrics {
             "publishes_in_flight",
             "Events that wait for the bus' answer",
             self.publishes_in_flight.clone(),
+        );
+        registry.register("outbox_rows", "Rows that left the outbox, by outcome", self.outbox_rows.clone());
+        registry.register(
+            "outbox_read_backs",
+            "Times that the outbox was compared with the event store, after a crash or a lost answer",
+            self.outbox_read_backs.clone(),
+        );
+        registry.register(
+            "outbox_holds",
+            "1 while rows of the outbox wait for the bus or the database",
+            self.outbox_held.clone(),
         );
         registry.register(
             "delivery_attempts",

@@ -10,14 +10,19 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A moment on that clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(Duration);
+pub(crate) struct Moment(Duration);
 
 impl Moment {
     /// Now.
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
         // Never negative on this clock, and nanoseconds are below a second.
         Self(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)))
+    }
+
+    /// How long ago it was.
+    pub(crate) fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
     }
 }
 

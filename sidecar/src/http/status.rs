@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response as HttpResponse};
 use http_body_util::Full;
+use murmur_mesh::report::OutboxReport;
 use serde::Serialize;
 
 use super::Response;
@@ -24,6 +25,9 @@ struct Status {
     answers: Vec<String>,
     calls: Vec<String>,
     subscriptions: Vec<Standing>,
+    /// Of the sidecar that relays it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox: Option<OutboxReport>,
     limits: LimitsStatus,
 }
 
@@ -70,6 +74,7 @@ impl Local {
             answers: configuration.answers.iter().map(|answer| answer.query.to_string()).collect(),
             calls: configuration.calls.iter().map(|call| call.service.to_string()).collect(),
             subscriptions: self.board.standings(),
+            outbox: self.board.outbox(),
             limits: LimitsStatus {
                 body_bytes: self.largest_body(),
                 publishes_in_flight: self.limits.publishes,

@@ -193,8 +193,13 @@ impl PublishError {
         matches!(self, Self::Refused { code: BATCH_INCOMPLETE | TOO_MANY_BATCHES, .. })
     }
 
+    /// Whether a batch is not taken although its events, one by one, may be.
+    pub(crate) fn is_about_one_batch(&self) -> bool {
+        self.is_too_many_batches() || matches!(self, Self::TooLarge)
+    }
+
     /// Whether a batch was refused, whole, because one of its events is stored already.
-    pub(super) fn is_duplicate_in_batch(&self) -> bool {
+    pub(crate) fn is_duplicate_in_batch(&self) -> bool {
         matches!(self, Self::Refused { code: DUPLICATE_IN_BATCH, .. })
     }
 }

@@ -1,13 +1,13 @@
 //! Several events as one atomic batch: all of them are stored, or none.
 
 use async_nats::Subject;
-use async_nats::client::PublishErrorKind;
 use futures::FutureExt;
 use murmur_mesh::wire::batch;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::answer::{self, Committed, PublishError};
+use super::publisher::not_sent;
 use super::{Outgoing, Publisher};
 
 /// The most messages of a batch that the broker takes.
@@ -16,7 +16,7 @@ pub(crate) const LARGEST_BATCH: usize = 1000;
 impl Publisher {
     /// Stores `events` as one batch, in their order, at once or not at all. It is
     /// sent once: an answer that is lost leaves the outcome open.
-    pub(super) async fn publish_batch<'a>(
+    pub(crate) async fn publish_batch<'a>(
         &self,
         events: impl ExactSizeIterator<Item = &'a Outgoing>,
         deadline: Instant,
@@ -52,10 +52,7 @@ impl Publisher {
             } else {
                 self.bus.client().publish_with_headers(subject, headers, payload).await
             };
-            sent.map_err(|error| match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
-                _ => PublishError::Refused { code: 0, description: error.to_string() },
-            })?;
+            sent.map_err(|error| not_sent(&error))?;
         }
         let answer = last.answer().await.ok_or(PublishError::Lost)?;
         answer::read_commit(&answer).map_err(|error| {

@@ -1,6 +1,7 @@
 //! Group commit: publishes alone while few wait, together when many do and it
 //! is quicker so.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::metrics::{GroupLabels, Grouped, Metrics};
 pub(crate) struct GroupCommit {
     publisher: Publisher,
     gathering: Mutex<Gathering<Waiting>>,
+    highest: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
@@ -50,7 +52,21 @@ struct Single {
 impl GroupCommit {
     /// Group commit over `publisher`.
     pub(crate) fn new(publisher: Publisher, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { publisher, gathering: Mutex::default(), metrics })
+        Arc::new(Self { publisher, gathering: Mutex::default(), highest: AtomicU64::new(0), metrics })
+    }
+
+    /// The highest place in the event store that an event has been given here; 0 before the first.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed)
+    }
+
+    /// Another event store begins: the places of the one before say nothing of it.
+    pub(crate) fn forget_highest(&self) {
+        self.highest.store(0, Ordering::Relaxed);
+    }
+
+    fn stored(&self, sequence: u64) {
+        self.highest.fetch_max(sequence, Ordering::Relaxed);
     }
 
     /// Stores the event, in whatever company.
@@ -72,12 +88,17 @@ impl GroupCommit {
             self.publisher.publish_before(deadline, perhaps_stored, subject, headers, event.payload());
         let stored = publish.await?;
         single.took = Some(single.sent.elapsed());
+        self.stored(stored.sequence);
         Ok(stored)
     }
 
     /// Stores all of `events`, or none.
     pub(crate) async fn publish_all(&self, events: &[Outgoing]) -> Result<Whole, PublishError> {
-        self.publisher.publish_all(events).await
+        let whole = self.publisher.publish_all(events).await?;
+        if let Whole::Stored(places) = &whole {
+            places.iter().for_each(|stored| self.stored(stored.sequence));
+        }
+        Ok(whole)
     }
 
     /// Goes alone, or waits for its turn.
@@ -137,6 +158,7 @@ impl GroupCommit {
                 self.count(Grouped::Stored);
                 self.lock().batch_stored(members.len(), now);
                 for (one, stored) in members.into_iter().zip(places) {
+                    self.stored(stored.sequence);
                     let _ = one.turn.send(Turn::Stored(stored));
                 }
             }

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use murmur_mesh::event::Event;
 use murmur_mesh::message_id::MessageIdKey;
 use murmur_mesh::name::ServiceName;
-use murmur_mesh::wire::{self, MESSAGE_ID_HEADER};
+use murmur_mesh::wire::{self, MESSAGE_ID_HEADER, OUTBOX_POSITION};
 
 use super::Admitted;
 use crate::bus::headers::headers;
@@ -26,6 +26,8 @@ pub(crate) struct Outgoing {
     message_id: String,
     /// The values of [`TRACE_HEADERS`].
     trace: [Option<HeaderValue>; 2],
+    /// Where it stood in the outbox, if it comes from there.
+    outbox_position: Option<i64>,
     /// Its share of what may be in flight, given back when nobody needs it any more.
     _room: Option<Admitted>,
 }
@@ -42,7 +44,12 @@ impl Outgoing {
         let subject = event.subject(service);
         let message_id = key.message_id(service, event.source(), event.id());
         let trace = TRACE_HEADERS.map(|name| request.get(name).cloned());
-        Self { event, subject, message_id, trace, _room: room }
+        Self { event, subject, message_id, trace, outbox_position: None, _room: room }
+    }
+
+    /// The same, out of this place of the outbox.
+    pub(crate) fn with_outbox_position(self, position: i64) -> Self {
+        Self { outbox_position: Some(position), ..self }
     }
 
     /// The event.
@@ -65,7 +72,10 @@ impl Outgoing {
         let trace = TRACE_HEADERS.into_iter().zip(&self.trace).filter_map(|(name, value)| {
             Some((Cow::Borrowed(name), Cow::Borrowed(value.as_ref()?.to_str().ok()?)))
         });
-        headers((MESSAGE_ID_HEADER, &self.message_id), wire::headers(&self.event).chain(trace))
+        let position = self.outbox_position.map(|position| position.to_string().into());
+        let position = position.map(|position| (Cow::Borrowed(OUTBOX_POSITION), position));
+        let others = wire::headers(&self.event).chain(trace).chain(position);
+        headers((MESSAGE_ID_HEADER, &self.message_id), others)
     }
 
     /// Its data.

@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::Outgoing;
 use super::answer::{self, PublishError, Stored};
 use crate::bus::Bus;
 
@@ -39,8 +40,29 @@ impl Publisher {
         self.publish_before(self.deadline(), false, subject, headers, payload).await
     }
 
+    /// Publishes, and does not send again what a lost connection leaves open: for those who find out by other
+    /// means than the broker's memory of message ids.
+    pub(crate) async fn publish_once(&self, event: &Outgoing) -> Result<Stored, PublishError> {
+        let deadline = self.deadline();
+        loop {
+            if !self.bus.link().connected {
+                return Err(PublishError::Away);
+            }
+            let mut ticket = self.bus.replies().wait();
+            let (subject, payload) = (Subject::from(event.subject()), event.payload().clone());
+            let asked = self.bus.ask(subject, ticket.subject(), event.headers(), payload);
+            asked.await.map_err(|error| not_sent(&error))?;
+            let answer = timeout_at(deadline, ticket.answer()).await.map_err(|_| PublishError::TimedOut)?;
+            drop(ticket);
+            match answer::read(&answer.ok_or(PublishError::Lost)?) {
+                Err(error) if error.is_duplicate_under_way() => sleep(MOMENT).await,
+                result => return result,
+            }
+        }
+    }
+
     /// When a publish that begins now is given up.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
@@ -90,13 +112,7 @@ impl Publisher {
             let asked = self.bus.ask(subject.clone(), ticket.subject(), headers(), payload.clone());
             match asked.await {
                 Ok(()) => *sent = true,
-                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                    return Err(PublishError::TooLarge);
-                }
-                // The client is gone, or the subject is not valid: neither can happen here.
-                Err(error) => {
-                    return Err(PublishError::Refused { code: 0, description: error.to_string() });
-                }
+                Err(error) => return Err(not_sent(&error)),
             }
             let Some(message) = ticket.answer().await else {
                 *perhaps_stored = true;
@@ -124,5 +140,14 @@ impl Publisher {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(failed),
         }
+    }
+}
+
+/// Why the client did not even send it.
+pub(super) fn not_sent(error: &async_nats::client::PublishError) -> PublishError {
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
+        // The client is gone, or the subject is not valid: neither can happen here.
+        _ => PublishError::Refused { code: 0, description: error.to_string() },
     }
 }

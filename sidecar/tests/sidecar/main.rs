@@ -14,6 +14,7 @@ mod failures;
 mod group_commit;
 mod identity;
 mod order;
+mod outbox;
 mod process;
 mod projection;
 mod projection_kills;
