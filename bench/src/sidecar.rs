@@ -8,6 +8,7 @@ mod deliver;
 mod end_to_end;
 mod idle;
 mod loads;
+mod outbox;
 mod projection;
 mod publish;
 mod side;
@@ -55,6 +56,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     deliver::measure(&arguments, &mut table).await?;
     projection::measure(&arguments, &mut table).await?;
     end_to_end::measure(&arguments, &mut table).await?;
+    outbox::measure(&arguments, &mut table).await?;
     start::measure(&arguments, &mut table).await?;
     idle::measure(&arguments, &mut table).await?;
     table.finish("sidecar")

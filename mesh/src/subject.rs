@@ -194,11 +194,6 @@ pub fn outbox_permissions(durable: &DurableName) -> [String; 2] {
     [next_request(durable), reset_request(durable)]
 }
 
-/// The request that sets a durable to a place in the event store.
-pub fn reset_request(durable: &DurableName) -> String {
-    format!("$JS.API.CONSUMER.RESET.{}.{durable}", stream::EVENTS)
-}
-
 /// The request by which the holder of a durable learns how much of it is out.
 pub fn info_request(durable: &DurableName) -> String {
     format!("$JS.API.CONSUMER.INFO.{}.{durable}", stream::EVENTS)

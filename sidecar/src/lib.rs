@@ -184,7 +184,6 @@ impl Sidecar {
             database,
             wait_for,
             limits,
-            database,
             ..
         } = settings;
         tracing::info!(
@@ -269,7 +268,7 @@ impl Sidecar {
             authorization,
             tracer,
             limits: limits.clone(),
-            database,
+            database: database.clone(),
             metrics: metrics.clone(),
             board: board.clone(),
             drain: drain.clone(),

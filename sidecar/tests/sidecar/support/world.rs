@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) publishes: Vec<&'static str>,
     pub(crate) subscriptions: Vec<Value>,
     pub(crate) max_bytes: i64,
+    /// For how long the broker knows a message id again.
+    pub(crate) duplicate_window: Duration,
     pub(crate) limits: Limits,
     pub(crate) sidecar: bool,
     /// Further members of the configuration.
@@ -65,6 +67,7 @@ impl Default for Setup {
             publishes: vec!["T", "com.example.größe"],
             subscriptions: Vec::new(),
             max_bytes: -1,
+            duplicate_window: Duration::from_secs(120),
             limits: Limits::default(),
             sidecar: true,
             config: json!({}),
@@ -97,6 +100,7 @@ pub(crate) struct World {
     user: Option<(String, String)>,
     /// Another way to the broker.
     pub(crate) wire: Option<u16>,
+    duplicate_window: Duration,
     limits: Limits,
     dns: Option<SocketAddr>,
     traces: TraceArguments,
@@ -146,6 +150,7 @@ impl World {
             config,
             user: setup.user,
             wire: None,
+            duplicate_window: setup.duplicate_window,
             limits: setup.limits,
             dns: setup.dns,
             traces: setup.traces,
@@ -166,7 +171,8 @@ impl World {
         world
     }
 
-    async fn streams(&self, max_bytes: i64) {
+    /// Makes the streams of the mesh.
+    pub(crate) async fn streams(&self, max_bytes: i64) {
         for (name, subjects, max_bytes) in [
             (stream::EVENTS, stream::EVENTS_SUBJECTS.as_slice(), max_bytes),
             (stream::DEAD_LETTERS, stream::DEAD_LETTERS_SUBJECTS.as_slice(), -1),
@@ -180,10 +186,16 @@ impl World {
                 max_messages_per_subject: if name == stream::CONFIG { 1 } else { -1 },
                 allow_direct: true,
                 allow_atomic_publish: name == stream::EVENTS,
+                duplicate_window: self.duplicate_window,
                 ..Stream::default()
             };
             self.js.create_stream(config).await.unwrap();
         }
+    }
+
+    /// The durable by which the service reads back what came out of its outbox.
+    pub(crate) async fn outbox_durable(&self) {
+        murmur_test_support::mesh::outbox_durable(&self.js, "users").await.unwrap();
     }
 
     /// The durables of a subscription to all events.
