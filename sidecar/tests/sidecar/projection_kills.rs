@@ -58,7 +58,7 @@ async fn check(world: &World, database: &Database) -> Result<(), String> {
 async fn deaths(engine: Engine) {
     let seed =
         std::env::var("MURMUR_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
-    println!("MURMUR_SEED={seed}");
+    eprintln!("MURMUR_SEED={seed}");
     let mut random = SmallRng::seed_from_u64(seed);
     let mut database = Database::start(engine).await;
     let world = World::start(Setup {
