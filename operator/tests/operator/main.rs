@@ -13,6 +13,7 @@ mod failure;
 mod objects;
 mod outbox;
 mod people;
+mod projections;
 mod replay;
 mod room;
 mod scaling;

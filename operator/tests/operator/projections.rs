@@ -1,0 +1,64 @@
+//! A projection on the bus: one durable in the order of the event store, and one of its own for
+//! each rebuild.
+
+use murmur_crds::EventSubscription;
+use murmur_mesh::config::{Ordering, Replay};
+use serde_json::{Value, json};
+
+use crate::bus::{as_service, on_bus};
+use crate::world::{test, wait};
+
+fn projection(value: &str) -> Value {
+    json!({"deliver": null, "projection": {
+        "tables": ["seen"],
+        "schema": "CREATE TABLE seen (id TEXT PRIMARY KEY)",
+        "on": [{"type": "A", "sql": format!("INSERT INTO seen VALUES ({value})")}],
+    }})
+}
+
+#[test]
+fn a_projection_has_one_durable_that_its_service_may_set_back_and_a_changed_one_is_rebuilt() {
+    test("projection", |world| async move {
+        let ns = world.namespace("projection").await?;
+        world.microservice(&ns, "users", json!({"publishes": [{"type": "A"}]})).await?;
+        world.subscription(&ns, "seen", "users", "A", projection(":id")).await?;
+        world.condition_of::<EventSubscription>(&ns, "seen", "Ready", "True").await?;
+        let told = async || {
+            let config = on_bus(&world, &ns, "users").await?;
+            anyhow::Ok(config.and_then(|config| config.subscriptions.first().cloned()))
+        };
+        let first = wait("the sidecar is told", told).await?;
+        anyhow::ensure!(first.ordering == Ordering::Key { shards: 1 } && first.replay.is_none());
+        anyhow::ensure!(first.projection().is_some_and(|projection| projection.tables == ["seen"]));
+        wait("its service may set it back", || async {
+            let client = as_service(&world, &ns, "users").await?;
+            let answer = client.request("$JS.API.CONSUMER.RESET.EVENTS.seen-0", r#"{"seq":1}"#.into()).await;
+            Ok(answer.is_ok().then_some(()))
+        })
+        .await?;
+
+        world.subscription(&ns, "seen", "users", "A", projection(":source")).await?;
+        let rebuilt = wait("the rebuild is told", || async {
+            Ok(told().await?.filter(|told| told.replay.is_some()))
+        })
+        .await?;
+        let id = rebuilt.replay.as_ref().map(|replay: &Replay| replay.id.clone()).unwrap_or_default();
+        let fingerprint = rebuilt.projection().map(|projection| projection.fingerprint()).unwrap_or_default();
+        anyhow::ensure!(id == format!(" {fingerprint}"), "{id:?}");
+        wait("the status says so", || async {
+            let found = world.api::<EventSubscription>(&ns).get("seen").await?;
+            let replay = found.status.and_then(|status| status.replay);
+            Ok(replay.filter(|replay| replay.id == format!("rebuild-{fingerprint}")))
+        })
+        .await?;
+
+        let (wrong, cause) = (json!({"sql": "DROP TABLE seen", "type": "A"}), "INSERT, UPDATE or DELETE");
+        let mut spec = projection(":id");
+        spec["projection"]["on"] = json!([wrong]);
+        world.subscription(&ns, "seen", "users", "A", spec).await?;
+        let (reason, message) =
+            world.condition_of::<EventSubscription>(&ns, "seen", "Ready", "False").await?;
+        anyhow::ensure!(reason == "InvalidProjection" && message.contains(cause), "{reason}: {message}");
+        Ok(())
+    });
+}
