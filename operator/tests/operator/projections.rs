@@ -38,10 +38,9 @@ fn a_projection_has_one_durable_that_its_service_may_set_back_and_a_changed_one_
         .await?;
 
         world.subscription(&ns, "seen", "users", "A", projection(":source")).await?;
-        let rebuilt = wait("the rebuild is told", || async {
-            Ok(told().await?.filter(|told| told.replay.is_some()))
-        })
-        .await?;
+        let rebuilt =
+            wait("the rebuild is told", || async { Ok(told().await?.filter(|told| told.replay.is_some())) })
+                .await?;
         let id = rebuilt.replay.as_ref().map(|replay: &Replay| replay.id.clone()).unwrap_or_default();
         let fingerprint = rebuilt.projection().map(|projection| projection.fingerprint()).unwrap_or_default();
         anyhow::ensure!(id == format!(" {fingerprint}"), "{id:?}");

@@ -118,6 +118,7 @@ on_both!(
     a_replaced_event_store_builds_the_tables_anew,
     statements_that_do_not_fit_are_told_before_the_first_event,
     an_empty_history_makes_the_tables,
+    events_of_other_types_behind_the_last_one_set_nothing_back,
 );
 
 async fn events_from_before_and_after_the_start_are_applied_once_and_in_their_order(engine: Engine) {
@@ -381,6 +382,39 @@ async fn statements_that_do_not_fit_are_told_before_the_first_event(engine: Engi
     until_applied(&database, 1..=3).await;
     assert_eq!(world.stored(DEAD_LETTERS).await, 0);
     assert_eq!(held(&world).await, "");
+}
+
+async fn events_of_other_types_behind_the_last_one_set_nothing_back(engine: Engine) {
+    let database = Database::start(engine).await;
+    let mut world = world(&database, projection(engine), false).await;
+    let stream = world.js.get_stream(murmur_mesh::stream::EVENTS).await.unwrap();
+    let mut durable = stream.consumer_info("model-0").await.unwrap().config;
+    durable.filter_subjects = vec!["events.*.*.T".to_owned(), "redrive.users.model.*".to_owned()];
+    let durable: async_nats::jetstream::consumer::pull::Config =
+        async_nats::jetstream::consumer::FromConsumer::try_from_consumer_config(durable).unwrap();
+    stream.update_consumer(durable).await.unwrap();
+    fill(&world, 1..=10).await;
+    for id in 11..=15 {
+        world.store_at("events.filler.1.Other".into(), &id.to_string(), "k", "{}").await.await.unwrap();
+    }
+    world.run().await;
+    until_applied(&database, 1..=10).await;
+    world.until_done("model-0").await;
+    let table = if engine == Engine::Sqlite { "murmur_projections" } else { "murmur.projections" };
+    let position = format!("SELECT position FROM {table}");
+    if engine == Engine::Sqlite {
+        eventually("the position follows", async || database.texts(&position).await == ["15"]).await;
+    } else {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+    }
+    world.stop().await;
+    world.run().await;
+    fill(&world, 21..=22).await;
+    until_applied(&database, (1..=10).chain(21..=22)).await;
+    world.until_done("model-0").await;
+    // One that was set back counts anew.
+    let info = stream.consumer_info("model-0").await.unwrap();
+    assert_eq!(info.delivered.consumer_sequence, 12);
 }
 
 async fn an_empty_history_makes_the_tables(engine: Engine) {

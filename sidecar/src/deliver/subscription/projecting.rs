@@ -5,6 +5,10 @@
 //! position counts, not what was acknowledged: an event that came again and is in is
 //! only acknowledged, and where the database is behind (it was lost, or restored from
 //! a backup), the durable is set back to it.
+//!
+//! The broker's own mark goes on past events of other types, so it may be ahead
+//! although nothing is missing. While nothing waits, and what was acknowledged is known
+//! to be in, the position follows that mark; else a durable is set back once for nothing.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -30,6 +34,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// How often it is looked whether all of the history is applied.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How soon after the last event the position follows the broker's mark.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// The projection of a subscription.
 pub(super) struct Projecting {
@@ -53,6 +59,21 @@ pub(super) struct Projecting {
     trouble: Option<Held>,
     /// When the broker was asked last, everything was done.
     drained: bool,
+    /// Whether the broker has been asked since the start, and the database was not behind.
+    verified: Verified,
+    /// Where the broker's mark is, if the position is to follow it.
+    follow: Option<u64>,
+    /// Events were applied since the broker was asked last.
+    moved: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verified {
+    /// The broker has not been asked.
+    No,
+    /// It has, and the database is to be opened and compared.
+    Asked,
+    Yes,
 }
 
 enum State {
@@ -64,7 +85,8 @@ enum State {
 
 /// An event whose turn it is, and what the broker is told when it is over.
 pub(super) struct Turn {
-    position: Position,
+    /// `None`: the position follows the broker's mark.
+    position: Option<Position>,
     item: Item,
     end: Bytes,
     burial: Option<DeadReason>,
@@ -107,6 +129,9 @@ impl Projecting {
             next: now,
             delay: FIRST_DELAY,
             drained: false,
+            verified: Verified::No,
+            follow: None,
+            moved: false,
         })
     }
 
@@ -126,10 +151,16 @@ impl Projecting {
 
     /// What is known of the database is read again before anything else.
     fn forget(&mut self) {
+        self.doubt();
         match self.state {
             State::Busy => self.stale = true,
             State::Closed | State::Open(_) => self.state = State::Closed,
         }
+    }
+
+    /// The database may be another one than before, or another writer's.
+    fn doubt(&mut self) {
+        (self.verified, self.follow) = (Verified::No, None);
     }
 
     /// Whether the database is behind what was acknowledged; not twice for the same position.
@@ -171,8 +202,10 @@ impl Subscription {
         if idle && projecting.is_complete(self.runner.rewound) {
             return self.work.push(Box::pin(async move { Ended::Swapped(store.swap().await) }));
         }
-        if projecting.standing.as_ref().is_some_and(|standing| standing.beside) && idle {
-            self.pulls[0].look_at.get_or_insert(now + LOOK_INTERVAL);
+        let beside = projecting.standing.as_ref().is_some_and(|standing| standing.beside);
+        if idle && (beside || projecting.moved) {
+            let soon = if beside { LOOK_INTERVAL } else { SETTLE };
+            self.pulls[0].look_at.get_or_insert(now + soon);
         }
         let turns = self.turns(now);
         let Some(projecting) = &mut self.projecting else { return };
@@ -199,7 +232,7 @@ impl Subscription {
             let (item, end) =
                 (Item { sequence: position.sequence, work: Work::Pass }, terminate(reason.as_str()));
             if item.sequence > standing.position {
-                turns.push(Turn { position, item, end, burial: Some(reason) });
+                turns.push(Turn { position: Some(position), item, end, burial: Some(reason) });
             } else {
                 // Another writer has passed it meanwhile.
                 self.finish(position, end);
@@ -239,11 +272,22 @@ impl Subscription {
                     }
                 },
             };
-            turns.push(Turn { position, item: Item { sequence, work }, end: ACK, burial: None });
+            turns.push(Turn {
+                position: Some(position),
+                item: Item { sequence, work },
+                end: ACK,
+                burial: None,
+            });
         }
         // What comes after one that is to be buried first.
         for position in ready.rev() {
             self.lanes.put_first(position);
+        }
+        let Some(projecting) = &mut self.projecting else { return turns };
+        let follow = projecting.follow.take().filter(|mark| *mark > standing.position);
+        if let Some(sequence) = follow.filter(|_| turns.is_empty() && !projecting.burying) {
+            let item = Item { sequence, work: Work::Pass };
+            turns.push(Turn { position: None, item, end: Bytes::new(), burial: None });
         }
         turns
     }
@@ -271,6 +315,11 @@ impl Subscription {
         }
         if standing.beside && projecting.standing.as_ref().is_none_or(|before| !before.beside) {
             tracing::info!(subscription = %name, position = standing.position, "its tables are built anew, beside");
+        }
+        if projecting.verified == Verified::Asked {
+            projecting.verified = Verified::Yes;
+            // What the broker counts beyond is known to be nothing.
+            projecting.acknowledged = standing.position;
         }
         projecting.standing = Some(standing);
         projecting.state = State::Open(store);
@@ -310,7 +359,7 @@ impl Subscription {
             Applied::Failed(count, cause) => {
                 self.done(turns.by_ref().take(count));
                 let rest: Vec<_> = turns.collect();
-                let failed = rest.first().map(|turn| turn.position);
+                let failed = rest.first().and_then(|turn| turn.position);
                 self.back(rest);
                 if let Some(position) = failed {
                     self.metrics.failed.inc();
@@ -324,7 +373,7 @@ impl Subscription {
                 );
                 self.back(turns.collect());
                 if let Some(projecting) = &mut self.projecting {
-                    projecting.state = State::Closed;
+                    projecting.forget();
                 }
                 return;
             }
@@ -348,23 +397,28 @@ impl Subscription {
             }
             self.runner.rewound = None;
             self.entry.last_sequence.fetch_max(sequence, Relaxed);
-            self.finish(turn.position, turn.end);
+            if let Some(position) = turn.position {
+                self.finish(position, turn.end);
+                self.projecting.iter_mut().for_each(|projecting| projecting.moved = true);
+            }
         }
     }
 
     /// What is not in goes back to its place.
     fn back(&mut self, turns: Vec<Turn>) {
         for turn in turns.into_iter().rev() {
+            let Some(position) = turn.position else { continue };
             match (turn.burial, &mut self.projecting) {
-                (Some(reason), Some(projecting)) => projecting.buried = Some((turn.position, reason)),
-                _ => self.lanes.put_first(turn.position),
+                (Some(reason), Some(projecting)) => projecting.buried = Some((position, reason)),
+                _ => self.lanes.put_first(position),
             }
         }
         self.recount();
     }
 
     fn reject(&mut self, turn: &Turn, cause: String) {
-        self.count_attempt(turn.position);
+        let Some(position) = turn.position else { return };
+        self.count_attempt(position);
         let mut reason = DeadReason::Rejected;
         if let Some(projecting) = &mut self.projecting {
             if let Some(standing) = &mut projecting.standing {
@@ -374,7 +428,7 @@ impl Subscription {
                 reason = DeadReason::Exhausted;
             }
         }
-        self.bury(turn.position, reason, cause);
+        self.bury(position, reason, cause);
     }
 
     fn bury(&mut self, position: Position, reason: DeadReason, cause: String) {
@@ -432,6 +486,7 @@ impl Subscription {
         if let Some(projecting) = &mut self.projecting {
             projecting.acknowledged = projecting.acknowledged.max(look.acknowledged());
             projecting.forget();
+            projecting.verified = Verified::Asked;
         }
     }
 
@@ -441,11 +496,28 @@ impl Subscription {
         let rewound = self.runner.rewound;
         let Some(projecting) = &mut self.projecting else { return };
         projecting.drained = idle && look.is_drained();
-        if projecting.drained {
-            projecting.acknowledged = projecting.acknowledged.max(look.acknowledged());
-            let position = projecting.standing.as_ref().map(|standing| standing.position);
-            if position.is_some_and(|position| projecting.is_behind(position, rewound)) {
-                projecting.forget();
+        if !projecting.drained {
+            return;
+        }
+        projecting.moved = false;
+        match (projecting.verified, &projecting.standing) {
+            (Verified::Yes, _) => projecting.follow = Some(look.acknowledged()),
+            (Verified::No | Verified::Asked, standing) => {
+                projecting.acknowledged = projecting.acknowledged.max(look.acknowledged());
+                let position = standing.as_ref().map(|standing| standing.position);
+                match position {
+                    Some(position) if projecting.is_behind(position, rewound) => {
+                        projecting.forget();
+                        projecting.verified = Verified::Asked;
+                    }
+                    Some(position) => {
+                        projecting.verified = Verified::Yes;
+                        projecting.acknowledged = position;
+                        projecting.follow = Some(look.acknowledged());
+                    }
+                    // It is compared once the database is open.
+                    None => projecting.verified = Verified::Asked,
+                }
             }
         }
     }
@@ -454,6 +526,7 @@ impl Subscription {
         let Some(projecting) = &mut self.projecting else { return };
         projecting.state = State::Closed;
         projecting.stale = false;
+        projecting.doubt();
         projecting.next = Instant::now() + projecting.delay;
         projecting.delay = (projecting.delay * 2).min(LONGEST_DELAY);
         projecting.trouble = Some(match trouble {
