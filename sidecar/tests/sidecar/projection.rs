@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use murmur_mesh::stream::DEAD_LETTERS;
+use murmur_sidecar::database::DatabaseSettings;
 use serde_json::{Value, json};
 
 use crate::support::{Database, Engine, Setup, World, eventually, get};
@@ -436,4 +437,46 @@ async fn an_empty_history_makes_the_tables(engine: Engine) {
     }
     fill(&world, 1..=3).await;
     until_applied(&database, 1..=3).await;
+}
+
+/// A certificate authority, and a certificate of its for each name, with its key.
+fn certificates<const N: usize>(names: [&str; N]) -> (String, [(String, String); N]) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let root = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let made = names.map(|name| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+    });
+    (root.pem(), made)
+}
+
+#[tokio::test]
+async fn the_server_must_show_a_certificate_of_its_name_and_of_the_known_authority() {
+    let mut database = Database::start(Engine::Postgres).await;
+    let DatabaseSettings::Postgres(folder) = database.settings() else { panic!("it is Postgres") };
+    let (root, [(certificate, key), (other_name, other_key)]) = certificates(["127.0.0.1", "localhost"]);
+    let (other_root, []) = certificates([]);
+    let Database::Postgres(server) = &mut database else { return };
+    server.serve_tls(&certificate, &key).await.unwrap();
+    let postgres = murmur_sidecar::database::postgres::Postgres::new(&folder);
+    std::fs::write(folder.join("ca.crt"), &root).unwrap();
+    let session = postgres.connect("test").await.unwrap();
+    let encrypted = session.client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]);
+    assert!(encrypted.await.unwrap().get::<_, bool>(0));
+    std::fs::write(folder.join("ca.crt"), &other_root).unwrap();
+    let refused = postgres.connect("test").await.unwrap_err().to_string();
+    assert!(refused.contains("UnknownIssuer") || refused.contains("certificate"), "{refused}");
+    std::fs::write(folder.join("ca.crt"), "nothing").unwrap();
+    assert!(postgres.connect("test").await.is_err(), "an empty list of authorities trusts nobody");
+    let Database::Postgres(server) = &mut database else { return };
+    server.serve_tls(&other_name, &other_key).await.unwrap();
+    std::fs::write(folder.join("ca.crt"), &root).unwrap();
+    assert!(postgres.connect("test").await.is_err());
+    std::fs::remove_file(folder.join("ca.crt")).unwrap();
+    assert!(postgres.connect("test").await.is_err(), "the server takes nobody without TLS");
 }

@@ -1,6 +1,8 @@
 //! A Postgres server of a test's own, from Debian's packages, with the roles that
 //! the operator's start script makes.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -116,6 +118,26 @@ impl Postgres {
             child.wait().await?;
         }
         Ok(())
+    }
+
+    /// Takes TLS connections alone from now on, with this certificate and key (PEM).
+    ///
+    /// # Errors
+    /// When it does not come up with them.
+    pub async fn serve_tls(&mut self, certificate: &str, key: &str) -> Result<()> {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = self.data().join(name);
+            std::fs::write(&file, text)?;
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+            if rustix::process::getuid().is_root() {
+                std::os::unix::fs::chown(&file, Some(USER), Some(USER))?;
+            }
+        }
+        append(&self.data().join("postgresql.conf"), "ssl = on\n")?;
+        let rules = "local all all trust\nhost all postgres all trust\nhostssl all all all trust\n";
+        std::fs::write(self.data().join("pg_hba.conf"), rules)?;
+        self.kill().await?;
+        self.resume().await
     }
 
     /// Sends a signal, such as STOP and CONT, to the server's first process.

@@ -181,5 +181,6 @@ pub fn named(name: &str) -> ObjectMeta {
 fn merge(into: &mut Value, from: Value) {
     if let (Some(into), Value::Object(from)) = (into.as_object_mut(), from) {
         into.extend(from);
+        into.retain(|_, value| !value.is_null());
     }
 }

@@ -40,7 +40,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// The projection of a subscription.
 pub(super) struct Projecting {
     /// Or why there is none.
-    projection: Result<Projection, String>,
+    projection: Result<Projection, Held>,
     state: State,
     standing: Option<Standing>,
     /// Up to which place in the stream all was acknowledged, as far as is known: the database must be as far.
@@ -98,10 +98,12 @@ impl Projecting {
         let subscription = &terms.subscription;
         let definition = subscription.projection()?;
         let projection = murmur_projection::Definition::parse(definition)
-            .map_err(|error| error.to_string())
+            .map_err(|error| Held { reason: held::INVALID_PROJECTION, cause: error.to_string() })
             .and_then(|parsed| {
-                let event_store =
-                    terms.event_store.as_ref().ok_or("it is not known yet which event store it is")?;
+                let event_store = terms.event_store.as_ref().ok_or_else(|| Held {
+                    reason: held::REBUILD_PENDING,
+                    cause: "it is not known yet which event store the events come from".to_owned(),
+                })?;
                 let replay = subscription.replay.as_ref();
                 let identity = Identity {
                     subscription: subscription.name.to_string(),
@@ -114,10 +116,7 @@ impl Projecting {
                 Ok(Projection { identity, definition: parsed })
             });
         Some(Self {
-            trouble: projection
-                .as_ref()
-                .err()
-                .map(|cause| Held { reason: held::INVALID_PROJECTION, cause: cause.clone() }),
+            trouble: projection.as_ref().err().cloned(),
             projection,
             state: State::Closed,
             standing: None,
