@@ -55,8 +55,8 @@ fn away(error: &Error) -> Trouble {
 fn blame(error: &Error) -> Blame {
     let Some(code) = error.code() else { return Blame::Database };
     match code.code() {
-        // A statement that took too long, or a deadlock with the service.
-        "57014" | "40P01" | "40001" | "55P03" => Blame::Chance,
+        // A statement that took too long. One that waited for a lock says something else.
+        "57014" => Blame::Chance,
         code => match &code[..2] {
             // Cardinality, data, constraints, triggers' own errors, limits, views' checks, routines.
             "21" | "22" | "23" | "P0" | "54" | "44" | "38" | "39" | "2F" => Blame::Event,
