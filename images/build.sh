@@ -1,10 +1,10 @@
 #!/bin/bash
-# build.sh [murmur] [shop] [nats] [e2e]: builds the images, tagged `dev`, and loads them into the kind cluster if there is
-# one; with murmur, the command line too. All of them but e2e, the probe of the end-to-end tests, when none is named.
-# Quick when nothing has changed. TAG=… tags ours otherwise.
+# build.sh [murmur] [shop] [blog] [nats] [engines] [e2e]: builds the images, tagged `dev`, and loads them into the kind
+# cluster if there is one; with murmur, the command line too. All of them but e2e, the probe of the end-to-end tests, when
+# none is named. Quick when nothing has changed. TAG=… tags ours otherwise.
 #
-# Programs are built here and static, so that the images are from scratch; only history and history-sync, which are Python
-# and JavaScript, need a base.
+# Programs are built here and static, so that the images are from scratch; only the services in Python and JavaScript need
+# a base. nats and engines stand in for public images, and are built only where no registry can be reached.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
@@ -55,22 +55,40 @@ murmur() {
   ln -sf murmur "$BIN/kubectl-murmur"
 }
 
+# go_services SYSTEM SERVICE...: those in Go
+go_services() {
+  command -v go >/dev/null || fail 'building the samples needs Go 1.26'
+  local system=$1 service; shift
+  for service in "$@"; do
+    (cd "services/$system/$service" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ .)
+    image "murmur-$system/$service:$TAG" "services/$system/$service"
+  done
+}
+
+# The bases of the services in Python and JavaScript.
+bases() {
+  python=python:3.13-slim node=node:22-slim
+  ! tests/cluster/registry.sh || return 0
+  python=murmur-base/python:3 node=murmur-base/javascript:18
+  tests/cluster/base-image.sh $python python3-minimal libpython3-stdlib
+  tests/cluster/base-image.sh $node nodejs
+}
+
 shop() {
-  command -v go >/dev/null || fail 'building the shop needs Go 1.26'
   rust
   image "murmur-shop/history-query:$TAG" "$(context services/shop/history-query "$programs/history-query")"
-  local service python=python:3.13-slim node=node:22-slim
-  for service in users products orders; do
-    (cd services/shop/$service && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ .)
-    image "murmur-shop/$service:$TAG" services/shop/$service
-  done
-  if ! tests/cluster/registry.sh; then
-    python=murmur-base/python:3 node=murmur-base/javascript:18
-    tests/cluster/base-image.sh $python python3-minimal libpython3-stdlib
-    tests/cluster/base-image.sh $node nodejs
-  fi
+  go_services shop users products orders
+  bases
   image "murmur-shop/history:$TAG" services/shop/history --build-arg "BASE=$python"
   image "murmur-shop/history-sync:$TAG" services/shop/history-sync --build-arg "BASE=$node"
+}
+
+blog() {
+  go_services blog posts query
+  services/drivers.sh
+  bases
+  image "murmur-blog/comments:$TAG" services/blog/comments --build-arg "BASE=$node"
+  image "murmur-blog/moderation:$TAG" services/blog/moderation --build-arg "BASE=$python"
 }
 
 e2e() {
@@ -90,12 +108,35 @@ nats() {
   image "$name" "$(context images/nats "$BIN/nats-server")"
 }
 
+# engine NAME VERSION PACKAGE...: under the name that the chart asks for, and by its exact version too, so that an upgrade can
+# be tried.
+engine() {
+  local engine=$1 version=$2 base=murmur-base/$1:$2 wanted exact; shift 2
+  wanted=$(sed -nE "s/^  $engine: .*version: \"?([^\"}]+)\"?.*/\1/p" charts/murmur/values.yaml)
+  [ "${wanted:-$version}" = "$version" ] ||
+    fail "charts/murmur/values.yaml asks for $engine $wanted, tests/cluster/env.sh for $version: they must be the same"
+  SUITE=$ENGINES_SUITE tests/cluster/base-image.sh "$base" "$@"
+  image "$engine:$version" "images/engines/$engine" --build-arg "BASE=$base" --build-arg "MAJOR=${version%%.*}"
+  exact=$(docker run --rm --network none --entrypoint "${engine_program[$engine]}" "$engine:$version" --version 2>/dev/null |
+    grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1)
+  docker tag "$engine:$version" "$engine:$exact"
+  images+=("$engine:$exact")
+}
+
+engines() {
+  ! tests/cluster/registry.sh || return 0
+  declare -A engine_program=([postgres]=postgres [mariadb]=mariadbd [redis]=redis-server)
+  engine postgres "$POSTGRES_VERSION" "postgresql-$POSTGRES_VERSION"
+  engine mariadb "$MARIADB_VERSION" mariadb-server mariadb-client mariadb-backup
+  engine redis "$REDIS_VERSION" redis-server redis-tools
+}
+
 tests/cluster/dockerd.sh
-[ $# -gt 0 ] || set -- murmur shop nats
+[ $# -gt 0 ] || set -- murmur shop blog nats engines
 for part in "$@"; do
   case $part in
-    murmur | shop | nats | e2e) "$part" ;;
-    *) fail "there is no group of images named $part: murmur, shop, nats or e2e" ;;
+    murmur | shop | blog | nats | engines | e2e) "$part" ;;
+    *) fail "there is no group of images named $part: murmur, shop, blog, nats, engines or e2e" ;;
   esac
 done
 for name in "${images[@]}"; do

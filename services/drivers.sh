@@ -3,6 +3,7 @@
 # there. (Go's come with its modules.)
 set -euo pipefail
 cd "$(dirname "$0")"
+# shellcheck source=tests/cluster/env.sh
 . ../tests/cluster/env.sh
 
 # unless_there STAMP FILE COMMAND...: runs the command unless it was run for this very file

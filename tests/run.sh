@@ -27,7 +27,7 @@ robust()   { cargo test -p murmur-robustness --features slow --test outages -- -
 sdk()      { tests/sdk/install.sh && cargo test -p murmur-robustness --features slow --test sdk; }
 charts()   { tests/charts/run.sh; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
-images()   { images/build.sh murmur shop nats e2e; }
+images()   { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
 demo()     { tests/demo/demo.sh; }
 e2e()      { cargo test -p murmur-e2e --features cluster --test mesh -- --test-threads=4 &&
              cargo test -p murmur-e2e --features cluster --test outages -- --test-threads=1 &&

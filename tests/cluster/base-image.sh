@@ -1,6 +1,6 @@
 #!/bin/bash
-# base-image.sh [IMAGE PACKAGE...]: a local Docker image of Debian bookworm with these packages, for images that need
-# more than a static binary where no registry can be reached. Quick when it is there already.
+# base-image.sh [IMAGE PACKAGE...]: a local Docker image of Debian (SUITE, default bookworm) with these packages, for images
+# that need more than a static binary where no registry can be reached. Quick when it is there already.
 # Default: murmur-base/python:3 with python3-minimal and the standard library, sqlite3 included.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -10,7 +10,7 @@ set -euo pipefail
 image=$1; shift
 "$HERE/dockerd.sh"
 
-recipe=$(printf '%s\n' "$@" "$(cat "$HERE/debian.sh")" | sha256sum | cut -c1-16)
+recipe=$(printf '%s\n' "${SUITE:-bookworm}" "$@" "$(cat "$HERE/debian.sh")" | sha256sum | cut -c1-16)
 [ "$(docker image inspect -f '{{index .Config.Labels "recipe"}}' "$image" 2>/dev/null)" != "$recipe" ] || exit 0
 
 build() {
