@@ -34,7 +34,7 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # The command gets a shell of its own, so that `set -e` holds inside a function too.
 step() {
   local title=$1 log start=$SECONDS rc; shift
-  log=$WORK/logs/$(tr -c 'a-zA-Z0-9.\n' - <<<"$title").log
+  log=$WORK/logs/$(tr -c 'a-zA-Z0-9.\n' - <<<"$title" | cut -c1-120).log
   printf '  %s … ' "$title"
   set +e; (set -e; "$@") >"$log" 2>&1 </dev/null; rc=$?; set -e
   if [ $rc -ne 0 ]; then
