@@ -84,6 +84,19 @@ pub enum Invalid {
     /// podOverrides do not fit a pod template.
     #[error("spec.podOverrides: {0}")]
     InvalidPodOverrides(String),
+    /// The pod would read what is another service's.
+    #[error(
+        "the pod names the {kind} {name}, which belongs to {owner} alone: ask {owner} by a call or a query, or hear its events; \
+         one of your own needs another name"
+    )]
+    AnothersData {
+        /// Secret or claim.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: String,
+    },
 }
 
 impl Invalid {
@@ -99,6 +112,7 @@ impl Invalid {
             Self::InvalidFilter { .. } => "InvalidFilter",
             Self::InvalidProjection { .. } => "InvalidProjection",
             Self::InvalidPodOverrides(_) => "InvalidPodOverrides",
+            Self::AnothersData { .. } => "AnothersData",
         }
     }
 }

@@ -7,6 +7,7 @@ mod database;
 mod deployment;
 mod neighbours;
 mod network;
+mod others;
 mod pod;
 mod sidecar;
 mod talks;

@@ -7,7 +7,7 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Input, ValidMicroservice, metadata, object, pod};
+use super::{Input, ValidMicroservice, metadata, object, others, pod};
 use crate::invalid::Invalid;
 use crate::object::Object;
 use crate::upgrade::{TRACING, UPGRADED_FROM};
@@ -22,6 +22,7 @@ pub(super) fn deployment(input: &Input<'_>) -> Result<Object, Invalid> {
     let template = pod::template(input);
     let selector = labels::selector(&service.name);
     let merged = overrides::merge(&template, &service.pod_overrides, &selector)?;
+    others::refuse(&merged, &service.name)?;
     let mut planned = object(&Deployment {
         metadata: metadata(service, service.name.to_string()),
         spec: Some(DeploymentSpec {
