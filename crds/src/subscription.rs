@@ -45,7 +45,7 @@ use crate::embedded;
     validation = ("has(self.projection) == has(oldSelf.projection)", "deliver cannot become projection, nor the other way round: make a new EventSubscription"),
     validation = ("!has(self.projection) || (self.ordering.policy == 'Key' && !has(self.ordering.shards))", "a projection applies events in the order of the event store: leave ordering out"),
     validation = ("!has(self.projection) || self.start.policy != 'New' || self.projection.onChange == 'Keep'", "a projection that starts with New has no history to be rebuilt from: set projection.onChange to Keep"),
-    validation = ("!has(self.projection) || self.projection.on.all(on, self.events.exists(event, event.type == on.type))", "each type in projection.on must be one of events")
+    validation = ("!has(self.projection) || self.projection.statements.all(statement, self.events.exists(event, event.type == statement.type))", "each type in projection.statements must be one of events")
 )]
 pub struct EventSubscriptionSpec {
     /// The Microservice, in the same namespace, that receives the events. It cannot change.
@@ -303,7 +303,7 @@ pub struct Projection {
     /// What each event changes; events of a type that is not here change nothing.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub on: Vec<OnEvent>,
+    pub statements: Vec<OnEvent>,
 }
 
 /// The tables of a projection.

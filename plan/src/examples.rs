@@ -82,7 +82,7 @@ events: [{type: ProductCreated, from: products}]
 projection:
   tables: [products]
   schema: CREATE TABLE products (id TEXT PRIMARY KEY)
-  on: [{type: ProductCreated, sql: 'INSERT INTO products VALUES (:data.id)'}]
+  statements: [{type: ProductCreated, sql: 'INSERT INTO products VALUES (:data.id)'}]
 ";
 
 pub(crate) const ORDERS: &str = "

@@ -72,7 +72,7 @@ impl Definition {
         }
         let mut on: BTreeMap<EventType, Vec<Statement>> = BTreeMap::new();
         for one in &projection.on {
-            let place = format!("projection.on[{}].sql", one.event_type);
+            let place = format!("projection.statements[{}].sql", one.event_type);
             let parsed = statements(&place, &one.sql)?;
             for statement in &parsed {
                 statement.changes()?;
@@ -302,7 +302,7 @@ mod tests {
         ] {
             let error = Definition::parse(&projection(SCHEMA, sql)).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
-            assert!(error.to_string().starts_with("projection.on[ProductCreated].sql"), "{error}");
+            assert!(error.to_string().starts_with("projection.statements[ProductCreated].sql"), "{error}");
         }
     }
 }

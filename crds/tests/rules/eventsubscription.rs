@@ -31,7 +31,7 @@ async fn projections(client: &Client) {
         "projection": {
             "tables": ["users"],
             "schema": "CREATE TABLE users (id TEXT)",
-            "on": [{"type": "UserCreated", "sql": "INSERT INTO users VALUES (:data.id)"}],
+            "statements": [{"type": "UserCreated", "sql": "INSERT INTO users VALUES (:data.id)"}],
         },
     });
     let kind = Kind::new(client, "EventSubscription", "eventsubscriptions", valid);
@@ -50,11 +50,11 @@ async fn projections(client: &Client) {
     }
     kind.refuses(json!({"projection": {"tables": []}}), "spec.projection.tables").await;
     kind.refuses(json!({"projection": {"schema": ""}}), "spec.projection.schema").await;
-    kind.refuses(json!({"projection": {"on": []}}), "spec.projection.on").await;
-    kind.refuses(json!({"projection": {"on": [{"type": "Other", "sql": "x"}]}}), "must be one of events")
+    kind.refuses(json!({"projection": {"statements": []}}), "spec.projection.statements").await;
+    kind.refuses(json!({"projection": {"statements": [{"type": "Other", "sql": "x"}]}}), "must be one of events")
         .await;
     let twice = json!([{"type": "UserCreated", "sql": "a"}, {"type": "UserCreated", "sql": "b"}]);
-    kind.refuses(json!({"projection": {"on": twice}}), "Duplicate value").await;
+    kind.refuses(json!({"projection": {"statements": twice}}), "Duplicate value").await;
     kind.takes(json!({"projection": {"onChange": "Keep", "tables": ["users", "more"]}})).await;
     let delivered = json!({"projection": null, "deliver": {"path": "/events"}});
     kind.refuses_change(json!({}), delivered, "make a new EventSubscription").await;

@@ -96,7 +96,7 @@ fn a_projection_has_one_pinned_durable_in_the_order_of_the_event_store() {
 #[test]
 fn a_projection_that_cannot_be_read_is_named_with_its_place() {
     for (from, to, words) in [
-        (":data.id", ":id.x", "spec.projection.on[ProductCreated].sql: :id.x is no value"),
+        (":data.id", ":id.x", "spec.projection.statements[ProductCreated].sql: :id.x is no value"),
         ("INSERT INTO", "DROP TABLE", "must be an INSERT"),
         ("CREATE TABLE products", "CREATE TABLE others", "makes the table others"),
     ] {

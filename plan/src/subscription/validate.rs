@@ -118,7 +118,7 @@ fn deliver(spec: &crd::Deliver) -> Result<ValidDeliver, Invalid> {
 /// A projection that every sidecar can read; whether it fits the database, only that can say.
 fn projection(spec: &crd::Projection) -> Result<Projection, Invalid> {
     let on = |on: &crd::OnEvent| {
-        let event_type = invalid::name("spec.projection.on.type", &on.event_type)?;
+        let event_type = invalid::name("spec.projection.statements.type", &on.event_type)?;
         Ok(On { event_type, sql: on.sql.clone() })
     };
     let projection = Projection {
@@ -128,7 +128,7 @@ fn projection(spec: &crd::Projection) -> Result<Projection, Invalid> {
             crd::OnChange::Keep => OnChange::Keep,
         },
         schema: spec.schema.clone(),
-        on: spec.on.iter().map(on).collect::<Result<_, _>>()?,
+        on: spec.statements.iter().map(on).collect::<Result<_, _>>()?,
     };
     Definition::parse(&projection).map_err(|error| Invalid::InvalidProjection { error })?;
     Ok(projection)

@@ -359,11 +359,11 @@ async fn statements_that_do_not_fit_are_told_before_the_first_event(engine: Engi
     world.run().await;
     until_held(&world, "others").await;
     let told = held(&world).await;
-    assert!(told.contains("projection.on[T].sql"), "{told}");
+    assert!(told.contains("projection.statements[T].sql"), "{told}");
     for (sql, word) in [
         ("INSERT INTO applied (nothing) VALUES (:id)", "nothing"),
-        ("INSERT INTO applied (id) VALUES (:id", "projection.on[T].sql"),
-        ("UPDATE murmur_projections SET position = 0", "projection.on[T].sql"),
+        ("INSERT INTO applied (id) VALUES (:id", "projection.statements[T].sql"),
+        ("UPDATE murmur_projections SET position = 0", "projection.statements[T].sql"),
     ] {
         wrong["projection"]["on"][0]["sql"] = sql.into();
         world
