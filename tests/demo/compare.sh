@@ -4,7 +4,7 @@
 # compare COUNT: asks each so often, and shows a table. What was measured stays in $measured, a line for each service.
 compare() {
   local service statuses p50 p99 last
-  measured=$(kubectl exec --stdin --namespace "$shop" deployment/history-sync --container service -- \
+  measured=$(kubectl exec --stdin --namespace "$mesh" deployment/history-sync --container service -- \
     node --input-type=module - "$1" /users/1/history history-sync history-query history <tests/demo/measure.mjs) ||
     fail "the three services could not be measured: $measured"
   printf '    %s%-14s %-11s %8s %8s   %s%s\n' "$bold" 'service D' 'answers' 'p50' 'p99' 'the last one' "$plain"

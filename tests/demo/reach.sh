@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by demo.sh: HTTP to a service of the shop from this machine, through `kubectl port-forward`, which no
+# Sourced by demo.sh: HTTP to a service of $mesh from this machine, through `kubectl port-forward`, which no
 # NetworkPolicy keeps out. A forward leads to one pod; when that has gone the next request opens another.
 
 # What is known of a forward is in files, since a request may be made in a subshell: SERVICE.pid and SERVICE.log.
@@ -8,7 +8,7 @@ forwards=$(mktemp -d)
 forward() {
   local service=$1 n
   unforward "$service"
-  kubectl port-forward --namespace "$shop" "deployment/$service" :8080 >"$forwards/$service.log" 2>&1 &
+  kubectl port-forward --namespace "$mesh" "deployment/$service" :8080 >"$forwards/$service.log" 2>&1 &
   echo $! >"$forwards/$service.pid"
   for ((n = 0; n < 100; n++)); do
     [ -z "$(port_of "$service")" ] || return 0
@@ -57,5 +57,8 @@ ask() {
   [[ $answer == 20* ]] || fail "$*: $answer"
 }
 
+# answer_of SERVICE METHOD PATH [BODY]: what it answers, whatever that is
+answer_of() { request "$@" || true; echo "$answer"; }
+
 # history_by SERVICE USER: what one of the three services D answers
-history_by() { request "$1" GET "/users/$2/history" || true; echo "$answer"; }
+history_by() { answer_of "$1" GET "/users/$2/history"; }

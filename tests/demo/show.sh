@@ -47,13 +47,13 @@ fail() {
   set +e
   printf '\n%sFAILED: %s%s\n' "$red" "$*" "$plain" >&2
   {
-    kubectl get microservices,eventsubscriptions,pods,pvc --namespace "$shop" --output wide
-    kubectl describe microservices,eventsubscriptions --namespace "$shop" | tail -60
-    kubectl get events --namespace "$shop" --sort-by=.lastTimestamp | tail -15
+    kubectl get microservices,eventsubscriptions,pods,pvc --namespace "$mesh" --output wide
+    kubectl describe microservices,eventsubscriptions --namespace "$mesh" | tail -60
+    kubectl get events --namespace "$mesh" --sort-by=.lastTimestamp | tail -15
     kubectl get pods --namespace murmur-system
     kubectl logs --namespace murmur-system deployment/murmur-operator --tail=20
-    for service in users products orders history history-query history-sync; do
-      kubectl logs --namespace "$shop" "deployment/$service" --all-containers --tail=10 --prefix
+    for service in $(kubectl get deployments,statefulsets --namespace "$mesh" --output name); do
+      kubectl logs --namespace "$mesh" "$service" --all-containers --tail=10 --prefix
     done
   } 2>&1 | sed 's/^/  | /' >&2
   exit 1
