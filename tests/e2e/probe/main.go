@@ -1,5 +1,6 @@
 // Probe is the service of the end-to-end tests: it publishes on demand,
-// records what it is sent, asks and answers, and misbehaves when it is told to.
+// records what it is sent, asks and answers, misbehaves when it is told to, and
+// tries to get at what is another's.
 //
 // It knows nothing but HTTP: MURMUR_URL to publish, a path to be delivered to.
 //
@@ -44,6 +45,9 @@ func main() {
 	mux.HandleFunc("POST /talk", talk)
 	mux.HandleFunc("/called/{status}", called)
 	mux.HandleFunc("PUT /door/{state}", deliveries.set)
+	mux.HandleFunc("GET /reach", reach)
+	mux.HandleFunc("GET /files", files)
+	mux.HandleFunc("GET /environment", environment)
 
 	server := &http.Server{Addr: ":8080", Handler: mux}
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod command;
 pub mod mesh;
 pub mod probe;
+pub mod sample;
 pub mod wait;
 pub mod yaml;
 

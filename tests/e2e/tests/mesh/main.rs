@@ -1,12 +1,16 @@
 //! What services of a mesh can rely on, each test in a namespace of its own.
 
 mod backup;
+mod blog;
 mod calls;
 mod command_line;
+mod databases;
 mod events;
+mod isolation;
 mod load;
 mod queries;
 mod resources;
+mod shop;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
