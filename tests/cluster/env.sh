@@ -12,7 +12,7 @@ HELM_VERSION=v3.22.0
 NATS_VERSION=v2.15.2
 POSTGRES_VERSION=17       # the engines: those that charts/murmur/values.yaml names, which ENGINES_SUITE of Debian has
 MARIADB_VERSION=11.8
-REDIS_VERSION=8.0
+REDIS_VERSION=8
 ENGINES_SUITE=trixie
 CARGO_DENY_VERSION=0.20.2
 

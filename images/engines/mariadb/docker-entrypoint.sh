@@ -28,7 +28,7 @@ quoted() { local text=${1//\\/\\\\}; printf "'%s'" "${text//\'/\\\'}"; }
 
 # Sourced scripts may use this, as they may in the ordinary image.
 docker_process_sql() {
-  MYSQL_PWD=${root_password:-} mariadb --protocol=socket -uroot -hlocalhost --socket="$socket" --batch "$@"
+  MYSQL_PWD=${root_password:-} mariadb --skip-ssl --skip-ssl-verify-server-cert --protocol=socket -uroot -hlocalhost --socket="$socket" --batch "$@"
 }
 
 scripts() {
@@ -46,7 +46,8 @@ scripts() {
 }
 
 start_unreachable() {
-  "$@" --skip-networking --socket="$socket" --loose-innodb_buffer_pool_load_at_startup=0 &
+  "$@" --skip-networking --socket="$socket" --loose-innodb_buffer_pool_load_at_startup=0 \
+    --skip-ssl --ssl-cert= --ssl-key= --ssl-ca= &
   server=$!
   local n
   for ((n = 0; n < 300; n++)); do
