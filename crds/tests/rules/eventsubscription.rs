@@ -51,8 +51,11 @@ async fn projections(client: &Client) {
     kind.refuses(json!({"projection": {"tables": []}}), "spec.projection.tables").await;
     kind.refuses(json!({"projection": {"schema": ""}}), "spec.projection.schema").await;
     kind.refuses(json!({"projection": {"statements": []}}), "spec.projection.statements").await;
-    kind.refuses(json!({"projection": {"statements": [{"type": "Other", "sql": "x"}]}}), "must be one of events")
-        .await;
+    kind.refuses(
+        json!({"projection": {"statements": [{"type": "Other", "sql": "x"}]}}),
+        "must be one of events",
+    )
+    .await;
     let twice = json!([{"type": "UserCreated", "sql": "a"}, {"type": "UserCreated", "sql": "b"}]);
     kind.refuses(json!({"projection": {"statements": twice}}), "Duplicate value").await;
     kind.takes(json!({"projection": {"onChange": "Keep", "tables": ["users", "more"]}})).await;

@@ -42,7 +42,8 @@ fn a_projection_has_one_durable_that_its_service_may_set_back_and_a_changed_one_
             wait("the rebuild is told", || async { Ok(told().await?.filter(|told| told.replay.is_some())) })
                 .await?;
         let id = rebuilt.replay.as_ref().map(|replay: &Replay| replay.id.clone()).unwrap_or_default();
-        let fingerprint = rebuilt.projection().map(|projection| projection.fingerprint()).unwrap_or_default();
+        let fingerprint =
+            rebuilt.projection().map(murmur_mesh::config::Projection::fingerprint).unwrap_or_default();
         anyhow::ensure!(id == format!(" {fingerprint}"), "{id:?}");
         wait("the status says so", || async {
             let found = world.api::<EventSubscription>(&ns).get("seen").await?;
