@@ -12,7 +12,7 @@ fn projection(value: &str) -> Value {
     json!({"deliver": null, "projection": {
         "tables": ["seen"],
         "schema": "CREATE TABLE seen (id TEXT PRIMARY KEY)",
-        "on": [{"type": "A", "sql": format!("INSERT INTO seen VALUES ({value})")}],
+        "statements": [{"type": "A", "sql": format!("INSERT INTO seen VALUES ({value})")}],
     }})
 }
 
@@ -54,7 +54,7 @@ fn a_projection_has_one_durable_that_its_service_may_set_back_and_a_changed_one_
 
         let (wrong, cause) = (json!({"sql": "DROP TABLE seen", "type": "A"}), "INSERT, UPDATE or DELETE");
         let mut spec = projection(":id");
-        spec["projection"]["on"] = json!([wrong]);
+        spec["projection"]["statements"] = json!([wrong]);
         world.subscription(&ns, "seen", "users", "A", spec).await?;
         let (reason, message) =
             world.condition_of::<EventSubscription>(&ns, "seen", "Ready", "False").await?;

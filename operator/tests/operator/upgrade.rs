@@ -148,8 +148,11 @@ fn a_collector_that_is_new_goes_to_one_service_after_another_and_pod_overrides_w
             assert_eq!(now.len(), done.len() + 1, "one at a time");
             let next = now.iter().find(|name| !done.contains(*name)).copied().unwrap_or_default();
             if let Some(waiting) = ["a", "b", "own"].into_iter().find(|name| !now.contains(name)) {
-                let (reason, _) = world.condition(&ns, waiting, "Progressing", "False").await?;
-                assert_eq!(reason, "SidecarUpgradeWaits");
+                wait("the next one is said to wait", || async {
+                    let (reason, _) = world.condition(&ns, waiting, "Progressing", "False").await?;
+                    Ok((reason == "SidecarUpgradeWaits").then_some(()))
+                })
+                .await?;
                 assert_eq!(annotated().await?, now, "the others wait for it");
             }
             world.pods_become_ready(&ns, next).await?;
