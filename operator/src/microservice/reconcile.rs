@@ -38,7 +38,7 @@ pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Re
         && findings.bus.is_none()
     {
         findings.blocked = Some(error.problem());
-        findings.refused = error.is_of_database().then(|| error.problem());
+        findings.database = error.is_of_database().then(|| error.problem()).or(findings.database.take());
         // Nothing is claimed about a bus that was not asked.
         findings.bus = Some(error.problem());
     }
@@ -70,9 +70,9 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
         Some(server) => Some(database::dereference(context, &there.owner, &service, server).await?),
     };
     if let Some(secret) = &service.external {
-        findings.elsewhere = database::elsewhere(context, &namespace, secret).await?;
+        findings.database = database::elsewhere(context, &namespace, secret).await?;
         // Secrets are not watched.
-        findings.look_again(findings.elsewhere.as_ref().map(|_| SOON));
+        findings.look_again(findings.database.as_ref().map(|_| SOON));
     }
     let mesh = context.mesh(&namespace).await?;
     let bus = bus::look(&mesh, &service.name).await;

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt};
 use murmur_crds::{Microservice, MicroserviceStatus};
 use murmur_mesh::report::OutboxReport;
-use murmur_plan::labels;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
 use murmur_plan::status::database;
 use murmur_plan::status::microservice::{Observed, invalid, of};
+use murmur_plan::{labels, object};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::cluster::Written;
+use crate::cluster::{Owner, Written};
 use crate::context::Context;
 use crate::error::Error;
 
@@ -34,8 +34,8 @@ pub(super) struct Findings {
     pub(super) blocked: Option<Problem>,
     /// What is asked for of its data and is not done, while all goes on as before.
     pub(super) refused: Option<Problem>,
-    /// What is wrong with the Secret of a database elsewhere.
-    pub(super) elsewhere: Option<Problem>,
+    /// Why its database cannot be had.
+    pub(super) database: Option<Problem>,
     /// Why its place on the bus is not there.
     pub(super) bus: Option<Problem>,
     /// When to look again although nothing has changed, for its number of pods.
@@ -55,17 +55,50 @@ impl Findings {
     }
 }
 
+fn copies(pods: &[Arc<Pod>]) -> Vec<Pod> {
+    pods.iter().map(|pod| Pod::clone(pod)).collect()
+}
+
 /// Writes the status.
 pub(super) async fn write(
     resource: &Microservice,
     context: &Context,
     findings: &Findings,
 ) -> Result<Written, Error> {
-    let status = status(resource, context, findings);
+    let namespace = resource.namespace().unwrap_or_default();
+    let servers = copies(&context.cache.database_pods(&namespace, &resource.name_any()));
+    let probe = match database::not_ready(&servers) {
+        None => None,
+        Some(pod) => probe_says(context, &namespace, pod).await,
+    };
+    let status = status(resource, context, findings, &servers, probe.as_deref());
     context.status.write(resource, &json!(status)).await.map_err(Error::Status)
 }
 
-fn status(resource: &Microservice, context: &Context, findings: &Findings) -> MicroserviceStatus {
+/// What the kubelet says about a pod's readiness probe: an event is the only place where it does.
+async fn probe_says(context: &Context, namespace: &str, pod: &str) -> Option<String> {
+    let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+    let fields = format!("involvedObject.kind=Pod,involvedObject.name={pod},reason=Unhealthy");
+    // It adds to what is known anyway: the status is written without it, too.
+    let found = events.list(&ListParams::default().fields(&fields).limit(50)).await.ok()?;
+    let probe = |event: &Event| {
+        Some(event.message.as_deref()?.strip_prefix("Readiness probe failed: ")?.trim().to_owned())
+    };
+    found
+        .items
+        .iter()
+        .filter_map(|event| Some((event.last_timestamp.clone(), probe(event)?)))
+        .max()
+        .map(|last| last.1)
+}
+
+fn status(
+    resource: &Microservice,
+    context: &Context,
+    findings: &Findings,
+    servers: &[Pod],
+    probe: Option<&str>,
+) -> MicroserviceStatus {
     let previous = resource.status.as_ref();
     let now = Timestamp::now();
     let Some(service) = &findings.service else {
@@ -75,22 +108,26 @@ fn status(resource: &Microservice, context: &Context, findings: &Findings) -> Mi
     };
     let namespace = resource.namespace().unwrap_or_default();
     let name = service.name.as_str();
-    let deployment: Option<Deployment> = newest(context, findings, &namespace, name);
+    let owner = Owner {
+        uid: resource.uid().unwrap_or_default(),
+        service: name.to_owned(),
+        namespace: namespace.clone(),
+    };
+    let deployment: Option<Deployment> = newest(context, findings, &owner, name);
     let claim = match service.database {
         Some(_) => labels::database(&service.name),
         None => labels::data_claim(&service.name),
     };
-    let claim: Option<PersistentVolumeClaim> = newest(context, findings, &namespace, &claim);
-    let copies = |pods: Vec<Arc<Pod>>| pods.iter().map(|pod| Pod::clone(pod)).collect::<Vec<_>>();
-    let pods = copies(context.cache.pods(&namespace, name));
-    let servers = copies(context.cache.database_pods(&namespace, name));
+    let claim: Option<PersistentVolumeClaim> = newest(context, findings, &owner, &claim);
+    let pods = copies(&context.cache.pods(&namespace, name));
     let observed = Observed {
         deployment: deployment.as_ref(),
         pods: &pods,
         database: database::Observed {
             claim: claim.as_ref(),
-            pods: &servers,
-            elsewhere: findings.elsewhere.as_ref(),
+            pods: servers,
+            probe,
+            blocked: findings.database.as_ref(),
             refused: findings.refused.as_ref(),
         },
         blocked: findings.blocked.clone(),
@@ -104,7 +141,7 @@ fn status(resource: &Microservice, context: &Context, findings: &Findings) -> Mi
 
 /// An object as the watch shows it, or as it was applied when that is newer:
 /// the watch's may still be of a generation before. Only one that is ours.
-fn newest<K>(context: &Context, findings: &Findings, namespace: &str, name: &str) -> Option<K>
+fn newest<K>(context: &Context, findings: &Findings, owner: &Owner, name: &str) -> Option<K>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -112,7 +149,7 @@ where
     let applied = findings.applied.iter().find(|object| {
         object.name_any() == name && object.types.as_ref().is_some_and(|types| types.kind == kind.kind)
     });
-    let cached = context.cache.get(&kind, namespace, name);
+    let cached = context.cache.get(&kind, &owner.namespace, name);
     let chosen = match (applied, cached) {
         (Some(applied), Some(cached))
             if cached.uid() == applied.uid() && cached.metadata.generation >= applied.metadata.generation =>
@@ -121,6 +158,7 @@ where
         }
         (Some(applied), _) => applied.clone(),
         // Nothing was applied, so whose it is was not checked either.
+        (None, Some(cached)) if owner.owns(&cached.metadata, kind == object::claim()) => cached,
         (None, _) => return None,
     };
     serde_json::from_value(serde_json::to_value(&*chosen).ok()?).ok()

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
@@ -74,9 +74,17 @@ fn a_server_gets_all_that_it_needs_and_is_ready_when_it_answers() {
             "claimName": "users-db"})
         );
 
+        for (at, text) in [("11:00:00", "the volume is full"), ("10:00:00", "no")] {
+            let said = json!({"metadata": {"generateName": "users-db-0."}, "type": "Warning", "reason": "Unhealthy",
+                "message": format!("Readiness probe failed: {text}\n"), "lastTimestamp": format!("2026-11-21T{at}Z"),
+                "involvedObject": {"kind": "Pod", "name": "users-db-0", "namespace": ns}});
+            let said: Event = serde_json::from_value(said)?;
+            world.api::<Event>(&ns).create(&PostParams::default(), &said).await?;
+        }
         world.server_is(&ns, "users", false).await?;
-        let (reason, _) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
+        let (reason, message) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
         assert_eq!(reason, "NotAnswering");
+        assert!(message.ends_with("not ready: the volume is full"), "{message}");
         world.condition(&ns, "users", "Ready", "False").await?;
         Ok(())
     });
@@ -389,6 +397,8 @@ fn backups_come_and_go_with_their_field_but_what_was_saved_stays() {
         world.microservice(&ns, "users", postgres(&wrong)).await?;
         let (_, message) = world.condition(&ns, "users", "Ready", "False").await?;
         assert!(message.contains("schedule"), "{message}");
+        let (reason, _) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
+        assert_eq!(reason, "ClaimPending", "nothing else is claimed of the database");
         assert!(world.api::<StatefulSet>(&ns).get_opt("users-db").await?.is_some());
         Ok(())
     });

@@ -13,6 +13,16 @@ use crate::microservice::ValidMicroservice;
 /// The longest part of a server's last words, in characters.
 const LAST_WORDS: usize = 400;
 
+/// The pod of a server that runs and is not ready: its probe says why.
+pub fn not_ready(pods: &[Pod]) -> Option<&str> {
+    let pod = pods.iter().find(|pod| {
+        let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let mut server = containers.filter(|container| container.name == database::CONTAINER);
+        server.any(|container| container.started == Some(true) && !container.ready)
+    })?;
+    pod.metadata.name.as_deref()
+}
+
 /// What was observed of a database.
 #[derive(Debug, Clone, Default)]
 pub struct Observed<'a> {
@@ -20,8 +30,10 @@ pub struct Observed<'a> {
     pub claim: Option<&'a PersistentVolumeClaim>,
     /// The pods of its server.
     pub pods: &'a [Pod],
-    /// What is wrong with the Secret of a database elsewhere.
-    pub elsewhere: Option<&'a Problem>,
+    /// What the probe of its server said last, where that runs and is not ready.
+    pub probe: Option<&'a str>,
+    /// Why it cannot be had: credentials that are gone, the Secret of one elsewhere that is missing.
+    pub blocked: Option<&'a Problem>,
     /// What was asked for and is not done, while all goes on as before.
     pub refused: Option<&'a Problem>,
 }
@@ -37,16 +49,14 @@ pub(super) fn of(service: &ValidMicroservice, observed: &Observed<'_>) -> Option
             (status(found.phase, name), found.finding)
         }
         None => match &service.external {
-            Some(secret) => return Some(elsewhere(secret, observed.elsewhere)),
+            Some(secret) => return Some(elsewhere(secret, observed.blocked)),
             None => return None,
         },
     };
-    let finding = match observed.refused {
-        // Where nothing could be looked at, it is the cause.
-        Some(problem) if finding.state == State::True || observed.claim.is_none() => {
-            Finding::new(DATABASE_READY, false, problem.reason.clone(), problem.message.clone())
-        }
-        _ => finding,
+    let refused = observed.refused.filter(|_| finding.state == State::True);
+    let finding = match observed.blocked.or(refused) {
+        Some(problem) => Finding::new(DATABASE_READY, false, problem.reason.clone(), problem.message.clone()),
+        None => finding,
     };
     Some((status, finding))
 }
@@ -83,7 +93,7 @@ fn with_server(
     match found.phase {
         DatabasePhase::Bound => {
             let grows = found.reason_is("StorageGrowing").then_some(found.finding);
-            found = Found::of_server(&name, observed.pods);
+            found = Found::of_server(&name, observed);
             if found.phase == DatabasePhase::Ready
                 && let Some(grows) = grows
             {
@@ -150,8 +160,9 @@ impl Found {
         }
     }
 
-    fn of_server(name: &str, pods: &[Pod]) -> Self {
+    fn of_server(name: &str, observed: &Observed<'_>) -> Self {
         use DatabasePhase::{Ready, Starting};
+        let pods = observed.pods;
         let not = |reason: &str, message: String| Self::new(Starting, false, reason, message);
         let live = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).min_by(|a, b| {
             // A fixed choice, should there ever be two.
@@ -179,13 +190,16 @@ impl Found {
             return not(&problem.reason, problem.message);
         }
         match container {
-            Some(container) if container.started == Some(true) => not(
-                "NotAnswering",
-                format!(
-                    "the server does not answer, or its volume is full: kubectl describe pod {pod_name} shows what \
-                     its probes say"
-                ),
-            ),
+            Some(container) if container.started == Some(true) => {
+                let text = match observed.probe {
+                    Some(said) => format!("the server runs and is not ready: {}", tail(said)),
+                    None => format!(
+                        "the server does not answer, or its volume is full: kubectl describe pod {pod_name} shows \
+                         what its probes say"
+                    ),
+                };
+                not("NotAnswering", text)
+            }
             _ => not(
                 "Starting",
                 format!("the server has not answered yet: kubectl logs {pod_name} shows how far it is"),
@@ -194,15 +208,20 @@ impl Found {
     }
 }
 
+/// The end of what was said.
+fn tail(text: &str) -> &str {
+    let text = text.trim();
+    let start = text.char_indices().rev().nth(LAST_WORDS - 1).map_or(0, |(at, _)| at);
+    &text[start..]
+}
+
 /// Why the server ended last, if it has.
 fn last_words(container: &ContainerStatus) -> Option<String> {
     let ended = |state: Option<&k8s_openapi::api::core::v1::ContainerState>| state?.terminated.clone();
     let last = ended(container.state.as_ref()).or_else(|| ended(container.last_state.as_ref()))?;
     let reason = last.reason.unwrap_or_else(|| "Ended".to_owned());
     let message = last.message.unwrap_or_default();
-    let message = message.trim();
-    let start = message.char_indices().rev().nth(LAST_WORDS - 1).map_or(0, |(at, _)| at);
-    let words = &message[start..];
+    let words = tail(&message);
     Some(match words {
         "" => format!("{reason}, exit code {}", last.exit_code),
         words => format!("{reason}, exit code {}; its last words: {words}", last.exit_code),

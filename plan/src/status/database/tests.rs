@@ -72,6 +72,23 @@ fn a_server_that_is_not_ready_says_why() {
 }
 
 #[test]
+fn what_the_probe_says_is_the_cause_of_a_server_that_runs_and_is_not_ready() {
+    let pods = [pod(&json!({"started": true}))];
+    assert_eq!(not_ready(&pods), Some("a-db-0"));
+    let bound = bound();
+    let observed = Observed {
+        claim: Some(&bound),
+        pods: &pods,
+        probe: Some("the volume is full: 4 KiB of 1024 KiB are left\n"),
+        ..Observed::default()
+    };
+    let (_, finding) = of(&valid("a", POSTGRES), &observed).unwrap();
+    assert_eq!(finding.reason, "NotAnswering");
+    assert!(finding.message.ends_with("not ready: the volume is full: 4 KiB of 1024 KiB are left"));
+    assert_eq!(not_ready(&[pod(&json!({"started": true, "ready": true}))]), None);
+}
+
+#[test]
 fn last_words_are_cut_from_the_front() {
     let message = format!("{}ä the end", "x".repeat(5000));
     let ended = json!({"terminated": {"exitCode": 1, "message": message}});
@@ -119,4 +136,14 @@ fn what_is_refused_shows_once_the_database_works_as_before() {
     assert_eq!(finding.state.as_str(), "False");
     let (_, finding) = seen(Some(&bound()), &[], Some(&refused));
     assert_eq!(finding.reason, "ServerMissing");
+}
+
+#[test]
+fn what_keeps_a_database_from_being_had_is_the_cause_whatever_else_is_seen() {
+    let lost = Problem::new("CredentialsLost", "restore them");
+    for claim in [None, Some(&bound())] {
+        let observed = Observed { claim, blocked: Some(&lost), ..Observed::default() };
+        let (_, finding) = of(&valid("a", POSTGRES), &observed).unwrap();
+        assert_eq!((finding.state.as_str(), finding.reason.as_str()), ("False", "CredentialsLost"));
+    }
 }
