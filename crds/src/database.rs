@@ -42,6 +42,9 @@ use crate::microservice::{Resources, SecretReference, Storage};
         .message("version, image and resources are a server's: leave them out with this engine"),
     validation = Rule::new("self.engine in ['Postgres', 'MariaDB', 'Redis'] || !(has(self.backup) || has(self.restoreFrom))")
         .message("backup and restoreFrom are a server's: leave them out with this engine"),
+    validation = Rule::new("self.engine in ['SQLite', 'Postgres'] || !has(self.outbox)")
+        .message("an outbox is a table in SQLite or Postgres: leave it out with any other engine")
+        .field_path(".outbox"),
     validation = Rule::new("!has(self.image) || has(self.version)")
         .message("an image of your own needs version too, which says what it is a version of")
         .field_path(".version")
@@ -91,9 +94,9 @@ pub struct Database {
     /// Where a database elsewhere is: for the engine External.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalDatabase>,
-    /// An outbox, if it is there: what the service inserts into the table murmur_outbox of this
-    /// database, in its own transaction, the sidecar publishes once it is committed, exactly once and
-    /// in order per key.
+    /// An outbox, if it is there, of SQLite or Postgres: what the service inserts into the table
+    /// murmur_outbox of this database, in its own transaction, the sidecar publishes once it is
+    /// committed, exactly once and in order per key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbox: Option<Outbox>,
 }

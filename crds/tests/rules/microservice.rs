@@ -236,6 +236,13 @@ async fn storage(kind: &Kind) {
         kind.takes_change(json!({}), part.clone()).await;
         kind.takes_change(part, json!({})).await;
     }
+    for engine in ["SQLite", "Postgres"] {
+        kind.takes(json!({"database": {"engine": engine, "storage": {"size": "1Gi"}, "outbox": {}}})).await;
+    }
+    for engine in ["MariaDB", "Redis"] {
+        let outbox = json!({"database": {"engine": engine, "storage": {"size": "1Gi"}, "outbox": {}}});
+        kind.refuses(outbox, "an outbox is a table in SQLite or Postgres").await;
+    }
     kind.refuses(
         json!({"database": {"engine": "Oracle", "storage": {"size": "1Gi"}}}),
         "Unsupported value: \"Oracle\"",
