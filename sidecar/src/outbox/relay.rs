@@ -145,6 +145,7 @@ impl<'a, S: Store> Relay<'a, S> {
         }
         Ok(match sent.failed {
             Some(error) => Round::Held(error.to_string()),
+            None if sent.waits => Round::Held("the configuration may be an old one".to_owned()),
             None if self.in_doubt => Round::Held("what was sent has not been acknowledged".to_owned()),
             None => Round::More,
         })

@@ -5,6 +5,7 @@
 //! it may be sent again.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures::future::join_all;
 use murmur_mesh::event::Event;
@@ -15,6 +16,8 @@ use crate::deliver::fence::Moment;
 use crate::publish::{Outcome, Outgoing, PublishError, Stored};
 use crate::trace::{self, Context, Kind, Span};
 
+/// A connection that is so new may still bring a newer configuration: what this one forbids waits so long.
+const NEWER_CONFIGURATION: Duration = Duration::from_secs(2);
 /// From so many rows on a batch is quicker, on the slowest disk as on the fastest.
 const TOGETHER: usize = 16;
 
@@ -36,6 +39,16 @@ pub(super) struct Sent {
     pub(super) failed: Option<PublishError>,
     /// Some of those may be there all the same.
     pub(super) in_doubt: bool,
+    /// Some wait for what a newer configuration says of them.
+    pub(super) waits: bool,
+}
+
+/// Why a row is not sent.
+enum Not {
+    /// It never will be.
+    Refused(String),
+    /// Perhaps it will be, and the others of its key wait with it.
+    Yet(String),
 }
 
 impl Sent {
@@ -61,15 +74,19 @@ impl With {
     /// Publishes rows that were read at this moment.
     pub(super) async fn send(&self, rows: Vec<Row>, read: Moment) -> Sent {
         let mut sent = Sent::default();
-        let (mut ready, mut ids) = (Vec::with_capacity(rows.len()), HashSet::new());
+        let (mut ready, mut ids, mut waiting) =
+            (Vec::with_capacity(rows.len()), HashSet::new(), HashSet::new());
         for row in rows {
             match self.ready(&row) {
+                Ok(one) if waiting.contains(one.outgoing.event().key()) => {}
                 // The same event twice: once the first is stored, the other one is known to be.
                 Ok(one) if !ids.insert(one.outgoing.message_id().to_owned()) => {}
                 Ok(one) => ready.push(one),
-                Err(cause) => sent.refused.push((row.position, cause)),
+                Err(Not::Refused(cause)) => sent.refused.push((row.position, cause)),
+                Err(Not::Yet(key)) => drop(waiting.insert(key)),
             }
         }
+        sent.waits = !waiting.is_empty();
         if ready.len() >= TOGETHER {
             match self.together(ready).await {
                 Ok(all) => {
@@ -84,9 +101,15 @@ impl With {
         sent
     }
 
-    fn ready(&self, row: &Row) -> Result<Ready, String> {
-        let event = row.event(&self.source, self.largest_row()).map_err(|error| error.to_string())?;
-        self.door.borrow().check(&event).map_err(|error| error.to_string())?;
+    fn ready(&self, row: &Row) -> Result<Ready, Not> {
+        let event = row.event(&self.source, self.largest_row());
+        let event = event.map_err(|error| Not::Refused(error.to_string()))?;
+        let link = self.bus.link();
+        let settled = link.connected && link.since.elapsed() > NEWER_CONFIGURATION;
+        self.door.borrow().check(&event).map_err(|refused| match settled {
+            true => Not::Refused(refused.to_string()),
+            false => Not::Yet(event.key().to_owned()),
+        })?;
         let span = self.span(&event, row.columns.as_ref().ok());
         let mut trace = http::HeaderMap::new();
         span.inject(&mut trace);

@@ -19,7 +19,7 @@ use tokio_postgres::Client;
 
 use super::checker::{Truth, verdict};
 use super::{stored, world};
-use crate::support::{Process, Setup, World, eventually};
+use crate::support::{Process, Setup, Wire, World, eventually};
 
 /// The broker forgets message ids after so long: any outage below is longer.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -82,6 +82,17 @@ impl Faults {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(milliseconds))).await;
     }
 
+    /// What the broker says is lost for a while, and then so are the connections: what it has stored meanwhile the
+    /// sidecars do not know.
+    async fn answers_lost(&mut self, wire: &Wire) {
+        wire.hold();
+        if self.random.random_bool(0.5) {
+            tokio::time::sleep(WINDOW).await;
+        }
+        self.wait(20..400).await;
+        wire.cut();
+    }
+
     async fn kill_sidecar(&mut self, world: &World, sidecars: &mut [Process]) {
         let one = self.random.random_range(0..sidecars.len());
         sidecars[one].child.kill().unwrap();
@@ -125,6 +136,8 @@ async fn whatever_fails_each_row_committed_in_sqlite_is_stored_once_and_in_order
     let path = folder.path().join("service.db");
     murmur_sidecar::database::sqlite::prepare(&path).unwrap();
     let mut world = world(DatabaseSettings::Sqlite(path.clone()), setup()).await;
+    let wire = Wire::to(world.broker.port(), Duration::ZERO).await;
+    world.wire = Some(wire.port);
     let mut sidecars = vec![Process::start(&world, &[])];
     sidecars[0].until_connected().await;
 
@@ -160,10 +173,10 @@ async fn whatever_fails_each_row_committed_in_sqlite_is_stored_once_and_in_order
     let mut faults = Faults::new(seed);
     while Instant::now() < faults.until {
         faults.wait(20..400).await;
-        if faults.random.random_bool(0.8) {
-            faults.kill_sidecar(&world, &mut sidecars).await;
-        } else {
-            faults.broker_away(&mut world, &mut sidecars).await;
+        match faults.random.random_range(0..10) {
+            0..=5 => faults.kill_sidecar(&world, &mut sidecars).await,
+            6 | 7 => faults.answers_lost(&wire).await,
+            _ => faults.broker_away(&mut world, &mut sidecars).await,
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -220,6 +233,8 @@ async fn whatever_fails_each_row_committed_in_postgres_is_stored_once_and_in_ord
     let server = Postgres::start(&["fsync = off"]).await.unwrap();
     let credentials = server.credentials().unwrap();
     let mut world = world(DatabaseSettings::Postgres(credentials), setup()).await;
+    let wire = Wire::to(world.broker.port(), Duration::ZERO).await;
+    world.wire = Some(wire.port);
     let mut sidecars = vec![Process::start(&world, &[]), Process::start(&world, &[])];
     for sidecar in &sidecars {
         sidecar.until_connected().await;
@@ -234,10 +249,11 @@ async fn whatever_fails_each_row_committed_in_postgres_is_stored_once_and_in_ord
     let mut faults = Faults::new(seed);
     while Instant::now() < faults.until {
         faults.wait(20..400).await;
-        match faults.random.random_range(0..10) {
+        match faults.random.random_range(0..12) {
             0..=5 => faults.kill_sidecar(&world, &mut sidecars).await,
             6 | 7 => faults.broker_away(&mut world, &mut sidecars).await,
-            8 => {
+            8 | 9 => faults.answers_lost(&wire).await,
+            10 => {
                 let postgres = server.read().await.connect("postgres", "postgres").await.unwrap();
                 let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'murmur'";
                 postgres.batch_execute(end).await.unwrap();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::jetstream::stream::Config as Stream;
 use murmur_mesh::stream::EVENTS;
 use murmur_sidecar::database::DatabaseSettings;
 use murmur_test_support::process::cpu_seconds;
@@ -10,7 +11,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{STORE, by_key, standing, stored, until_stored, world};
-use crate::support::{Process, Setup, World, eventually, key};
+use crate::support::{Process, Setup, Wire, World, eventually, key};
 
 /// A folder with a database in it, as the sidecar has made it.
 struct Database {
@@ -118,6 +119,26 @@ async fn rows_that_are_no_events_of_the_service_are_put_aside_with_the_cause_and
     assert_eq!(database.number("SELECT count(*) FROM murmur_outbox"), 0);
 }
 
+#[tokio::test]
+async fn a_type_that_only_the_newer_configuration_on_the_bus_has_is_not_refused_at_the_start() {
+    let database = Database::new();
+    let mut world = world(database.settings(), Setup::default()).await;
+    world.run().await;
+    world.stop().await;
+    let mut newer = serde_json::Value::Null;
+    world.with_file(|config| newer = config.clone());
+    newer["generation"] = 5.into();
+    newer["publishes"] = serde_json::json!(["T", "New"]);
+    world.js.publish("config.users", newer.to_string().into()).await.unwrap().await.unwrap();
+    let insert =
+        "INSERT INTO murmur_outbox (id, type, partitionkey) VALUES ('1', 'New', 'k'), ('2', 'T', 'k')";
+    database.open().execute(insert, []).unwrap();
+    world.run().await;
+    until_stored(&world, 2).await;
+    assert_eq!(by_key(&stored(&world).await)["k"], ["1", "2"]);
+    assert_eq!(database.number("SELECT count(*) FROM murmur_outbox_refused"), 0);
+}
+
 /// Stores the event of a row as a sidecar did that died before it deleted the row.
 async fn store_as_the_one_before(world: &World, id: &str, position: &str) {
     let mut headers = async_nats::HeaderMap::new();
@@ -156,6 +177,32 @@ async fn what_was_stored_before_a_crash_is_not_stored_again_after_the_duplicate_
     world.run().await;
     eventually("all is deleted", async || database.number("SELECT count(*) FROM murmur_outbox") == 0).await;
     assert_eq!(by_key(&stored(&world).await)["k"], ["1", "2", "3", "3", "4"]);
+}
+
+#[tokio::test]
+async fn what_was_stored_although_its_answer_was_lost_is_not_stored_again_after_the_duplicate_window() {
+    let (database, window) = (Database::new(), Duration::from_secs(1));
+    let mut world = world(database.settings(), Setup { duplicate_window: window, ..Setup::default() }).await;
+    let wire = Wire::to(world.broker.port(), Duration::ZERO).await;
+    world.wire = Some(wire.port);
+    world.run().await;
+    let mut all = 0;
+    // Few go one by one, many as a batch.
+    for count in [1, 3, 40] {
+        wire.hold();
+        let rows = vec!["('T', 'k')"; count].join(",");
+        let insert = format!("INSERT INTO murmur_outbox (type, partitionkey) VALUES {rows}");
+        database.open().execute(&insert, []).unwrap();
+        // Of a key the second one waits for the first one's answer.
+        let stored = if count < 16 { 1 } else { count };
+        until_stored(&world, (all + stored) as u64).await;
+        tokio::time::sleep(window * 2).await;
+        wire.cut();
+        eventually("the table is empty", async || database.number("SELECT count(*) FROM murmur_outbox") == 0)
+            .await;
+        all += count;
+        assert_eq!(world.stored(EVENTS).await, all as u64);
+    }
 }
 
 #[tokio::test]
@@ -220,6 +267,29 @@ async fn while_the_bus_is_away_the_service_commits_and_later_all_of_it_is_publis
         assert!(ids.iter().map(|id| id.parse::<u32>().unwrap()).is_sorted(), "{ids:?}");
     }
     assert_eq!(keys.values().map(Vec::len).sum::<usize>(), 500);
+}
+
+#[tokio::test]
+async fn an_event_that_finds_no_room_holds_up_its_key_and_no_other_until_there_is_room() {
+    let (database, world) = started(Setup { max_bytes: 20_000, ..Setup::default() }).await;
+    database
+        .open()
+        .execute_batch(
+            "INSERT INTO murmur_outbox (id, type, partitionkey, data) VALUES
+             ('large', 'T', 'k', hex(zeroblob(15000))), ('small', 'T', 'k', '1'), ('other', 'T', 'j', '1')",
+        )
+        .unwrap();
+    until_stored(&world, 1).await;
+    eventually("it says why it waits", async || {
+        standing(&world).await["held"].as_str().is_some_and(|held| held.contains("full"))
+    })
+    .await;
+    assert_eq!(by_key(&stored(&world).await).into_keys().collect::<Vec<_>>(), ["j"]);
+    let mut stream = world.js.get_stream(EVENTS).await.unwrap();
+    let config = stream.info().await.unwrap().config.clone();
+    world.js.update_stream(Stream { max_bytes: -1, ..config }).await.unwrap();
+    until_stored(&world, 3).await;
+    assert_eq!(by_key(&stored(&world).await)["k"], ["large", "small"]);
 }
 
 #[tokio::test]
