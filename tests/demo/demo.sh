@@ -137,7 +137,6 @@ run repair
 await 'history is Ready' ready microservice/history
 soon 60 'it has caught up with all that ever happened' "200 [$pants,$shoes,$hat,$scarf,$cape]" history_by history 1
 run kubectl get microservices,eventsubscriptions --namespace "$mesh"
-unforward_all
 
 blog
 
