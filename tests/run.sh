@@ -34,7 +34,7 @@ e2e()      { cargo test -p murmur-e2e --features cluster --test mesh -- --test-t
              cargo test -p murmur-e2e --features cluster --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-suites=(tools:420 format:10 lint:360 drift:60 services:60 rust:600 robust:300 sdk:90 charts:60 cluster:900 images:600 demo:180 e2e:600)
+suites=(tools:420 format:10 lint:360 drift:60 services:90 rust:600 robust:300 sdk:90 charts:60 cluster:900 images:900 demo:300 e2e:900)
 
 wanted=" $* "
 report=()
