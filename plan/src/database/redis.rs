@@ -41,11 +41,12 @@ pub(super) fn recipe(server: &Server) -> Recipe {
 }
 
 /// Who may do what: the service all but administration, Murmur what its probe and a backup need.
-/// Passwords stand there as digests.
+/// Passwords stand there as digests. Nobody can be `default`, yet it may do all: Redis reads its own
+/// append-only file back in that name, and drops each transaction there that `default` may not make.
 pub(super) fn users(secrets: &Secrets) -> String {
     let digest = |password: &str| HEXLOWER.encode(&Sha256::digest(password.as_bytes()));
     format!(
-        "user default off resetpass resetkeys -@all\n\
+        "user default off resetpass ~* &* +@all\n\
          user {SERVICE} on #{} ~* &* +@all -@admin\n\
          user murmur on #{} resetkeys -@all +ping +config|set +info +sync +psync +replconf\n",
         digest(&secrets.password),
