@@ -43,6 +43,12 @@ pub(super) struct Sent {
     pub(super) waits: bool,
 }
 
+/// The trace that the row or the event itself names.
+fn parent(event: &Event, columns: Option<&Columns>) -> Option<Context> {
+    let named = columns.and_then(|columns| columns.trace_parent.as_deref());
+    named.or_else(|| event.attribute(trace::PARENT)).and_then(Context::parse)
+}
+
 /// Why a row is not sent.
 enum Not {
     /// It never will be.
@@ -110,18 +116,17 @@ impl With {
             true => Not::Refused(refused.to_string()),
             false => Not::Yet(event.key().to_owned()),
         })?;
-        let span = self.span(&event, row.columns.as_ref().ok());
+        let parent = parent(&event, row.columns.as_ref().ok());
+        let span = self.span(&event, parent);
         let mut trace = http::HeaderMap::new();
-        span.inject(&mut trace);
+        self.tracer.keep(&span, parent, &mut trace);
         let outgoing = Outgoing::new(event, &self.service, &self.key, &trace, None);
         let outgoing = outgoing.with_outbox_position(row.position);
         Ok(Ready { position: row.position, outgoing, span })
     }
 
-    /// The span of a publish, within the trace that the row or the event itself names.
-    fn span(&self, event: &Event, columns: Option<&Columns>) -> Span {
-        let named = columns.and_then(|columns| columns.trace_parent.as_deref());
-        let parent = named.or_else(|| event.attribute(trace::PARENT)).and_then(Context::parse);
+    /// The span of a publish.
+    fn span(&self, event: &Event, parent: Option<Context>) -> Span {
         let mut span =
             self.tracer.start(parent, Kind::Producer, || format!("publish {}", event.event_type()));
         span.note("messaging.system", "murmur");
