@@ -70,6 +70,34 @@ impl Row {
     }
 }
 
+/// The row of a projection's tables: of those that are read, or of those beside them.
+pub(super) fn find(rows: &[Row], identity: &Identity, beside: bool) -> Option<Row> {
+    rows.iter().find(|row| row.subscription == identity.subscription && row.beside == beside).cloned()
+}
+
+impl Plan {
+    /// The row to go on with, for `tables`, in one column.
+    ///
+    /// # Errors
+    /// Why none, while it waits.
+    pub(super) fn row(&self, rows: &[Row], identity: &Identity, tables: String) -> Result<Row, &'static str> {
+        let (live, beside) = (find(rows, identity, false), find(rows, identity, true));
+        let generation = live.as_ref().map_or(1, |live| live.generation);
+        let new = |generation, beside| Row::new(identity, tables.clone(), generation, beside);
+        Ok(match self {
+            Self::Wait(cause) => return Err(cause),
+            Self::Make => new(generation, false),
+            Self::MakeBeside => new(generation + 1, true),
+            Self::GoOn => live.unwrap_or_else(|| new(generation, false)),
+            Self::GoOnBeside => beside.unwrap_or_else(|| new(generation + 1, true)),
+            Self::Adopt => {
+                let live = live.unwrap_or_else(|| new(generation, false));
+                Row { definition: identity.definition.clone(), tables, ..live }
+            }
+        })
+    }
+}
+
 /// Decides from all rows there are.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use tokio_postgres::{Client, Error};
 
 use self::rows::Rows;
 use self::statements::Statements;
-use super::plan::{Plan, Row, plan};
+use super::plan::{Plan, Row, find, plan};
 use super::{Applied, Blame, Item, Projection, Standing, Trouble, Work, bind};
 use crate::database::postgres::{Postgres, Session, told};
 
@@ -299,23 +299,7 @@ async fn make(
     let identity = &projection.identity;
     let all = rows.all(client).await.map_err(|error| away(&error))?;
     let planned = plan(&all, identity, projection.tables()).map_err(Trouble::Invalid)?;
-    let find = |beside| {
-        all.iter().find(|row| row.subscription == identity.subscription && row.beside == beside).cloned()
-    };
-    let generation = find(false).map_or(1, |live| live.generation);
-    let new = |generation, beside| Row::new(identity, projection.table_list(), generation, beside);
-    let row = match planned {
-        Plan::Wait(cause) => return Err(Trouble::Waits(cause)),
-        Plan::Make => new(generation, false),
-        Plan::MakeBeside => new(generation + 1, true),
-        Plan::GoOn => find(false).unwrap_or_else(|| new(generation, false)),
-        Plan::GoOnBeside => find(true).unwrap_or_else(|| new(generation + 1, true)),
-        Plan::Adopt => Row {
-            definition: identity.definition.clone(),
-            tables: projection.table_list(),
-            ..find(false).unwrap_or_else(|| new(generation, false))
-        },
-    };
+    let row = planned.row(&all, identity, projection.table_list()).map_err(Trouble::Waits)?;
     make_role(client, &names.role).await?;
     if !row.beside || planned == Plan::MakeBeside {
         rows.remove(client, &identity.subscription, true).await.map_err(|error| away(&error))?;
@@ -323,8 +307,8 @@ async fn make(
     }
     let schema = if row.beside { names.schema.as_str() } else { "public" };
     if matches!(planned, Plan::Make | Plan::MakeBeside | Plan::Adopt) {
-        make_tables(client, projection, names, schema, find(false).filter(|_| planned == Plan::Adopt))
-            .await?;
+        let adopted = find(&all, identity, false).filter(|_| planned == Plan::Adopt);
+        make_tables(client, projection, names, schema, adopted).await?;
         rows.put(client, &row).await.map_err(|error| away(&error))?;
     }
     for table in projection.tables() {

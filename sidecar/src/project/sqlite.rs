@@ -16,7 +16,7 @@ use rusqlite::{Connection, Error, ErrorCode};
 
 use self::guard::Guard;
 use self::statements::Statements;
-use super::plan::{Plan, Row, plan};
+use super::plan::{Plan, Row, find, plan};
 use super::{Applied, Blame, Item, Projection, Standing, Trouble, Work, bind};
 use crate::database::sqlite;
 
@@ -89,23 +89,7 @@ impl SqliteStore {
         let rows = rows::all(connection).map_err(away)?;
         let identity = &projection.identity;
         let planned = plan(&rows, identity, projection.tables()).map_err(Trouble::Invalid)?;
-        let find = |beside| {
-            rows.iter().find(|row| row.subscription == identity.subscription && row.beside == beside).cloned()
-        };
-        let generation = find(false).map_or(1, |live| live.generation);
-        let new = |generation, beside| Row::new(identity, projection.table_list(), generation, beside);
-        let row = match planned {
-            Plan::Wait(cause) => return Err(Trouble::Waits(cause)),
-            Plan::Make => new(generation, false),
-            Plan::MakeBeside => new(generation + 1, true),
-            Plan::GoOn => find(false).unwrap_or_else(|| new(generation, false)),
-            Plan::GoOnBeside => find(true).unwrap_or_else(|| new(generation + 1, true)),
-            Plan::Adopt => Row {
-                definition: identity.definition.clone(),
-                tables: projection.table_list(),
-                ..find(false).unwrap_or_else(|| new(generation, false))
-            },
-        };
+        let row = planned.row(&rows, identity, projection.table_list()).map_err(Trouble::Waits)?;
         if !row.beside {
             rows::remove(connection, &identity.subscription, true).map_err(away)?;
         }
@@ -117,7 +101,8 @@ impl SqliteStore {
         }
         let statements = Statements::new(projection, &row);
         if matches!(planned, Plan::Make | Plan::MakeBeside | Plan::Adopt) {
-            let owned = find(false).filter(|_| planned == Plan::Adopt).map(|row| row.tables());
+            let owned =
+                find(&rows, identity, false).filter(|_| planned == Plan::Adopt).map(|row| row.tables());
             for table in projection.tables() {
                 let name = statements.table(table);
                 let known = owned.as_ref().is_some_and(|owned| owned.contains(table));
