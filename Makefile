@@ -16,7 +16,7 @@ test: ## all tests: formatting, lints, drift, units, broker, API server, charts,
 
 .PHONY: check
 check: ## what needs no cluster: formatting, lints, drift, units, broker, API server, charts
-	@tests/run.sh format lint drift services rust robust sdk charts
+	@tests/run.sh format lint drift tools charts services rust robust sdk
 
 .PHONY: soak
 soak: ## faults at random for hours, each run checked: RUNS=200, AT_ONCE=2, SEED=… to repeat one

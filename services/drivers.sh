@@ -14,6 +14,7 @@ unless_there() {
   cp "$file" "$stamp"
 }
 
+exec 9>"$STATE/drivers.lock"; flock 9   # the images and the tests want them at once
 unless_there blog/comments/node_modules/.from blog/comments/package-lock.json \
   npm ci --prefix blog/comments --omit=dev --silent --no-audit --no-fund
 unless_there blog/moderation/lib/.from blog/moderation/requirements.txt \

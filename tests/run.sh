@@ -4,8 +4,9 @@
 #   tests/run.sh               everything (make test)
 #   tests/run.sh rust charts   only these
 #
-# A budget says what a suite may cost on two cores when nothing has been built
-# before; a suite over it is told as such, so that it gets noticed and mended.
+# They run in two lanes side by side, what needs no cluster and what needs one: each lane waits for half of its time. A
+# line of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing has been
+# built before; a suite over it is told as such, so that it gets noticed and mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
@@ -13,47 +14,68 @@ cd "$(dirname "$0")/.."
 
 export MURMUR_CACHE=$CACHE
 
-tools()    { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm &&
-             tests/cluster/packages.sh pg_ctlcluster=postgresql; }
+# cargo_test ARGUMENT...: builds first, and gives way to the other lane's tests while it does.
+cargo_test() { nice cargo test --quiet --no-run "$@" && cargo test "$@"; }
+# Tests that `cargo test --workspace` leaves out, built from the workspace as a whole nevertheless: a package alone would
+# have some of its dependencies built with other features, and so once more.
+slow_test() { cargo_test --workspace --features murmur-robustness/slow,murmur-e2e/cluster "$@"; }
+
 format()   { cargo fmt --all -- --check && unformatted=$(gofmt -l services tests) && [ -z "$unformatted" ] ||
              { echo "not formatted: ${unformatted:-see above}; run cargo fmt and gofmt -w"; return 1; }; }
-lint()     { cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings; }
-drift()    { cargo run --quiet -p murmur-crds --bin crdgen -- --check; }
-services() { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
-rust()     { cargo test --workspace; }
-# One minute of faults at random: a seed of its own each time, printed; `make soak` for more.
-robust()   { cargo test -p murmur-robustness --features slow --test outages -- --test-threads=3 &&
-             tests/robustness/soak.sh --runs 2 --seconds 25; }
-sdk()      { tests/sdk/install.sh && cargo test -p murmur-robustness --features slow --test sdk; }
+lint()     { nice cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings; }
+drift()    { cargo_test --workspace --test crdgen; }
+tools()    { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm &&
+             tests/cluster/packages.sh pg_ctlcluster=postgresql; }
 charts()   { tests/charts/run.sh; }
+services() { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
+rust()     { cargo_test --workspace; }
+# Half a minute of faults at random, twice at once: a seed of its own each time, printed; `make soak` for more.
+robust()   { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }
+sdk()      { tests/sdk/install.sh && slow_test --test sdk; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
 images()   { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
 demo()     { tests/demo/demo.sh; }
-e2e()      { cargo test -p murmur-e2e --features cluster --test mesh -- --test-threads=4 &&
-             cargo test -p murmur-e2e --features cluster --test outages -- --test-threads=1 &&
-             cargo test -p murmur-e2e --features cluster --test uninstall -- --test-threads=1; }
+e2e()      { slow_test --test mesh -- --test-threads=6 &&
+             slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-suites=(tools:420 format:10 lint:360 drift:60 services:90 rust:600 robust:300 sdk:90 charts:60 cluster:900 images:900 demo:300 e2e:900)
+alone=(format:10 lint:600 drift:300 tools:600 charts:60 services:120 rust:900 robust:300 sdk:90)
+with_cluster=(cluster:1200 images:900 demo:300 e2e:900)
 
-wanted=" $* "
-report=()
-failed=0
-for suite in "${suites[@]}"; do
-  name=${suite%:*} budget=${suite#*:}
-  [ "$wanted" = "  " ] || [[ $wanted == *" $name "* ]] || continue
-  printf '\n=== %s (budget %d s)\n' "$name" "$budget"
-  began=$SECONDS
-  if (set -e; "$name"); then verdict=passed; else verdict=FAILED; failed=$((failed + 1)); fi
-  took=$((SECONDS - began))
-  [ $took -le "$budget" ] || verdict="$verdict, over its budget"
-  report+=("$(printf '%-9s %5d s of %4d s   %s' "$name" $took "$budget" "$verdict")")
-  # What comes later needs what failed: stop here.
-  [ $failed -eq 0 ] || break
+for name in "$@"; do
+  [[ " ${alone[*]} ${with_cluster[*]} " == *" $name:"* ]] || fail "there is no suite $name: ${alone[*]%:*} ${with_cluster[*]%:*}"
 done
+wanted=" $* "
+results=$(mktemp -d); trap 'rm -rf "$results"' EXIT
+trap 'trap - TERM; kill 0' INT TERM   # the lane in the background too
+
+# lane NAME SUITE...: one after the other; what comes later needs what failed, so that a failure ends it.
+lane() {
+  local lane=$1 suite name budget began took verdict; shift
+  for suite in "$@"; do
+    name=${suite%:*} budget=${suite#*:}
+    [ "$wanted" = "  " ] || [[ $wanted == *" $name "* ]] || continue
+    printf '=== %s begins (budget %d s)\n' "$name" "$budget"
+    began=$SECONDS
+    # Not through a pipe, which would wait for a daemon that the suite has started.
+    if ("$name") > >(sed -u "s/^/$(printf '%-8s' "$name") | /") 2>&1; then verdict=passed; else verdict=FAILED; fi
+    took=$((SECONDS - began))
+    [ $took -le "$budget" ] || verdict="$verdict, over its budget"
+    printf '=== %s %s after %d s\n' "$name" "$verdict" $took
+    printf '%-9s %5d s of %4d s   %s\n' "$name" $took "$budget" "$verdict" >>"$results/lane-$lane"
+    [[ $verdict == passed* ]] || return 0
+  done
+}
+
+touch "$results/lane-1"
+lane 2 "${with_cluster[@]}" &
+second=$!
+lane 1 "${alone[@]}"
+wait $second
 
 printf '\n=== the suites\n'
-printf '%s\n' "${report[@]}"
+cat "$results"/lane-*
 printf 'total     %5d s\n\n' $SECONDS
-printf '%d passed, %d failed\n' $((${#report[@]} - failed)) $failed
-[ $failed -eq 0 ]
+failed=$(cat "$results"/lane-* | grep -c FAILED || true)
+printf '%d passed, %d failed\n' $(($(cat "$results"/lane-* | wc -l) - failed)) "$failed"
+[ "$failed" -eq 0 ]

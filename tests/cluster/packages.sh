@@ -10,7 +10,8 @@ command -v apt-get >/dev/null || fail "please install the programs ${*%%=*} (Deb
 [ "$(id -u)" = 0 ] || fail "please install as root: apt-get install ${missing[*]}"
 
 install() {
-  apt-get update
-  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+  exec 9>"$STATE/apt.lock"; flock 9   # apt gives up where another one is at work; daemons that it starts get no lock
+  apt-get update 9>&-
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" 9>&-
 }
 step "apt-get install ${missing[*]}" install

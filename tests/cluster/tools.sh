@@ -34,6 +34,7 @@ from_module() {
 
 build() {
   local name=$1 src=$2
+  renice -n 10 $BASHPID >/dev/null              # whatever else runs meanwhile goes first
   export CGO_ENABLED=0 GOBIN=$BIN GOFLAGS=-buildvcs=false
   case $name in
     etcd) from_module etcd "$src" "${src%@*}" ;;

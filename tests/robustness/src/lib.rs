@@ -3,7 +3,7 @@
 //! A [`scenario`] is drawn from a seed; [`run`](mod@run) plays it against real
 //! processes and records a [`history`], and [`check`](mod@check) says which
 //! promises of docs/guarantees.md the history breaks. Scenario and check are
-//! pure. The outage tests (`tests/outages`) use the same [`bed`].
+//! pure. The outage tests (`tests/faults`) use the same [`bed`].
 
 pub mod bed;
 pub mod check;
