@@ -13,8 +13,8 @@ use crate::publisher::{Habits, Publishers};
 use crate::scenario::Scenario;
 use crate::world::{Pod, World};
 
-/// How long the backlog may take once all is well again: an ack wait, a pin's
-/// time, and a busy machine.
+/// How long nothing of the backlog may move once all is well again: an ack
+/// wait, a pin's time, and a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a run ended.
