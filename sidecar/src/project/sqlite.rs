@@ -154,9 +154,13 @@ impl SqliteStore {
         if let Some(last) = items[..done].last() {
             (next.position, next.rejected) = (last.sequence, None);
         }
+        // Where the transaction has ended, nothing is in: the position stays.
+        let has_ended = self.connection.is_autocommit();
         match &failure {
             Some((Blame::Database, cause)) => return Err(Trouble::Away(cause.clone())),
-            Some((Blame::Statement, cause)) if done == 0 => return Err(Trouble::Invalid(cause.clone())),
+            Some((Blame::Statement, cause)) if done == 0 || has_ended => {
+                return Err(Trouble::Invalid(cause.clone()));
+            }
             Some((Blame::Event, cause)) => next.rejected = Some((items[done].sequence, cause.clone())),
             _ => {}
         }
@@ -181,9 +185,14 @@ impl SqliteStore {
         own("SAVEPOINT murmur_event").map_err(broken)?;
         for statement in statements {
             let Err((blame, cause)) = statement.run(&self.connection, &self.guard, event) else { continue };
-            // Some failures end the whole transaction.
+            // Some failures end the whole transaction: a full disk does, and a statement may ask for it.
             if self.connection.is_autocommit() {
-                return Err((Blame::Statement, format!("{cause}; it must not end the transaction")));
+                return Err(match blame {
+                    Blame::Database | Blame::Chance => (Blame::Database, cause),
+                    Blame::Event | Blame::Statement => {
+                        (Blame::Statement, format!("{cause}; it must not end the transaction"))
+                    }
+                });
             }
             own("ROLLBACK TO murmur_event").map_err(broken)?;
             own("RELEASE murmur_event").map_err(broken)?;

@@ -234,6 +234,52 @@ fn a_rebuild_replaces_the_tables_at_once_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_full_disk_ends_the_transaction_and_nothing_of_it_counts_as_applied() {
+    let bed = Bed::new();
+    let large = projection("CREATE TABLE t (id TEXT, text TEXT)", "INSERT INTO t VALUES (:id, :data.text)");
+    let data = format!(r#"{{"text": "{}"}}"#, "x".repeat(2000));
+    let all: Vec<Item> = (1..=20).map(|sequence| item(sequence, &data)).collect();
+    let (mut store, _) = bed.store(&large).unwrap();
+    let pages: u32 = store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    store.connection.pragma_update(None, "max_page_count", pages + 4).unwrap();
+    let Err(Trouble::Away(cause)) = applied(&mut store, &all) else { panic!("there is room") };
+    assert!(cause.contains("full"), "{cause}");
+    drop(store);
+    let (mut store, standing) = bed.store(&large).unwrap();
+    assert_eq!(bed.texts("SELECT id FROM t").len(), usize::try_from(standing.position).unwrap());
+    // Another connection has no such bound: there is room again.
+    applied(&mut store, &all[usize::try_from(standing.position).unwrap()..]).unwrap();
+    assert_eq!(bed.texts("SELECT id FROM t"), (1..=20).map(|id| id.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_statement_that_ends_the_transaction_is_wrong_and_takes_no_other_event_with_it() {
+    let bed = Bed::new();
+    let ending = projection(
+        "CREATE TABLE t (id TEXT PRIMARY KEY, n INTEGER UNIQUE)",
+        "INSERT OR ROLLBACK INTO t VALUES (:id, :data.n)",
+    );
+    let (mut store, _) = bed.store(&ending).unwrap();
+    let all = [item(1, r#"{"n": 1}"#), item(2, r#"{"n": 2}"#), item(3, r#"{"n": 2}"#)];
+    let Err(Trouble::Invalid(cause)) = applied(&mut store, &all) else { panic!("it is applied") };
+    assert!(cause.contains("must not end the transaction"), "{cause}");
+    drop(store);
+    let (_, standing) = bed.store(&ending).unwrap();
+    assert_eq!(bed.texts("SELECT id FROM t").len(), usize::try_from(standing.position).unwrap());
+}
+
+/// All of them, in as many transactions as it takes.
+fn applied(store: &mut SqliteStore, mut items: &[Item]) -> Result<(), Trouble> {
+    while !items.is_empty() {
+        match store.apply(items)? {
+            Applied::Done(count) => items = &items[count..],
+            other => panic!("{other:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_table_that_goes_while_it_is_written_costs_no_event() {
     let bed = Bed::new();
     let (mut store, _) = bed.store(&counting()).unwrap();
