@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures::StreamExt;
 use murmur_mesh::restoring;
+use murmur_test_support::mesh;
 use serde_json::Value;
 
 use crate::world::World;
@@ -73,8 +74,7 @@ async fn an_event_that_comes_while_the_operator_makes_way_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();
     let backup = backup(&world, folder.path()).await;
     let client = world.js.client();
-    let mut words = client.subscribe("mesh.restoring").await.unwrap();
-    client.flush().await.unwrap();
+    let mut words = mesh::subscribe(&client, "mesh.restoring").await.unwrap();
     let operator = async {
         let word = words.next().await.unwrap();
         world.event("users", "new", "ada").await;

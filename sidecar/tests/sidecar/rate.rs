@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use murmur_mesh::report::Report;
 use murmur_mesh::subject;
+use murmur_test_support::mesh;
 use serde_json::{Value, json};
 
 use crate::support::{Service, Setup, World, eventually, get, subscription};
@@ -51,8 +52,7 @@ async fn two_pods_together_send_no_more_events_a_second_than_the_rate_allows() {
     let world = World::start(Setup { subscriptions, ..Setup::default() }).await;
     let client = async_nats::connect(world.broker.url()).await.unwrap();
     let reports = subject::report_permission(&"users".parse().unwrap());
-    let mut reports = client.subscribe(reports).await.unwrap();
-    client.flush().await.unwrap();
+    let mut reports = mesh::subscribe(&client, reports).await.unwrap();
     let second = world.another().await;
     // The second one's second report tells that it hears the others; then it hears the first one.
     for (pod, number) in [("users-2", 2), ("users-1", 1)] {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use async_nats::subject::ToSubject;
+use async_nats::{Client, Subscriber, jetstream};
 use murmur_mesh::config::{
     DeadLetterPolicy, Deliver, LogLevel, Ordering, Retry, SidecarConfig, Subscription, Target,
 };
@@ -27,6 +28,17 @@ pub const EVENT_TYPE: &str = "Tick";
 /// When the broker is not there.
 pub async fn client(broker: &Broker) -> Result<jetstream::Context> {
     Ok(jetstream::new(async_nats::connect(broker.url()).await?))
+}
+
+/// Subscribes, and waits until the broker knows of it: a flush only says that the request is on its way.
+///
+/// # Errors
+/// When the broker is not there.
+pub async fn subscribe(client: &Client, subject: impl ToSubject) -> Result<Subscriber> {
+    let subscriber = client.subscribe(subject).await?;
+    // The broker answers in order.
+    jetstream::new(client.clone()).query_account().await?;
+    Ok(subscriber)
 }
 
 /// Makes the streams of a mesh; the event store holds at most `max_bytes` (-1: no limit).

@@ -22,6 +22,7 @@ use murmur_sidecar::logging::Level;
 use murmur_sidecar::startup::WaitFor;
 use murmur_sidecar::trace::TraceArguments;
 use murmur_sidecar::{Listeners, Settings};
+use murmur_test_support::mesh;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -402,10 +403,7 @@ impl World {
 
     /// Someone who takes whatever is published where no stream does, and never answers.
     pub async fn listen_without_an_answer(&self) -> async_nats::Subscriber {
-        let silent = self.js.client().subscribe("events.>").await.unwrap();
-        // The broker answers in order: once it has, it knows of the subscription.
-        self.js.query_account().await.unwrap();
-        silent
+        mesh::subscribe(&self.js.client(), "events.>").await.unwrap()
     }
 
     /// A message of a stream.
