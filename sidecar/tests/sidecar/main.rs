@@ -17,7 +17,6 @@ mod order;
 mod outbox;
 mod process;
 mod projection;
-mod projection_kills;
 mod publishing;
 mod queries;
 mod rate;

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use murmur_mesh::redrive::redriven;
-use murmur_mesh::stream::{DEAD_LETTERS, EVENTS};
+use murmur_mesh::stream::DEAD_LETTERS;
 use serde_json::json;
 
 use crate::support::{Service, Setup, World, eventually, subscription};
@@ -28,13 +27,8 @@ async fn a_redriven_event_comes_again_to_the_subscription_that_rejected_it_and_t
     ];
     let mut world = World::start(Setup { sidecar: false, subscriptions, ..Setup::default() }).await;
     // As the operator makes them: the events, and the redrives of that subscription alone.
-    let stream = world.js.get_stream(EVENTS).await.unwrap();
     for name in ["rejecting", "taking"] {
-        let mut durable = stream.consumer_info(format!("{name}-0")).await.unwrap().config;
-        durable.filter_subjects = vec!["events.>".to_owned(), format!("redrive.users.{name}.*")];
-        let durable: async_nats::jetstream::consumer::pull::Config =
-            async_nats::jetstream::consumer::FromConsumer::try_from_consumer_config(durable).unwrap();
-        stream.update_consumer(durable).await.unwrap();
+        world.filter(&format!("{name}-0"), &["events.>", &format!("redrive.users.{name}.*")]).await;
     }
     world.run().await;
     world.publish("bad", "k").await;
@@ -44,19 +38,9 @@ async fn a_redriven_event_comes_again_to_the_subscription_that_rejected_it_and_t
     assert_eq!(world.stored(DEAD_LETTERS).await, 1);
 
     broken.store(false, Ordering::Relaxed);
-    let letter = world.message(DEAD_LETTERS, 1).await;
-    let headers: Vec<(String, String)> =
-        letter.headers.iter().map(|(name, values)| (name.to_string(), values[0].to_string())).collect();
-    let again = redriven(&letter.subject, &headers, letter.sequence).unwrap();
-    let mut map = async_nats::HeaderMap::new();
-    for (name, value) in &again.headers {
-        map.insert(name.as_str(), value.as_str());
-    }
     // Twice, as after a crash: it is stored once.
     for _ in 0..2 {
-        let stored =
-            world.js.publish_with_headers(again.subject.clone(), map.clone(), letter.payload.clone());
-        stored.await.unwrap().await.unwrap();
+        world.redrive(1, None).await;
     }
     eventually("it comes again", async || rejecting.count() == 3).await;
     world.until_done("rejecting-0").await;

@@ -150,6 +150,27 @@ impl Postgres {
         Ok(())
     }
 
+    /// Sends a signal to all of the server's processes: statements are answered by others than its first one.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        let first = self.child.as_ref().and_then(Child::id).context("postgres is not running")?;
+        // Before the others when they are to stop: it would start new ones meanwhile.
+        self.signal(signal)?;
+        for process in std::fs::read_dir("/proc")?.flatten() {
+            let name = process.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            if parent_of(&process.path()) == Some(first)
+                && let Some(id) = Pid::from_raw(id)
+            {
+                // It may have ended by now.
+                let _ = kill_process(id, signal);
+            }
+        }
+        Ok(())
+    }
+
     /// A connection as one of the roles `postgres`, `service` and `murmur`.
     ///
     /// # Errors
@@ -209,6 +230,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        // What a test has stopped would never end.
+        let _ = self.signal_all(Signal::CONT);
         // Its own processes end when the first one gets this; killed alone, they might outlive the folder.
         let _ = self.signal(Signal::QUIT);
         if let Some(mut child) = self.child.take() {
@@ -220,6 +243,12 @@ impl Drop for Postgres {
             }
         }
     }
+}
+
+/// The process that has started the one of this folder under `/proc`.
+fn parent_of(process: &Path) -> Option<u32> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 fn append(file: &Path, text: &str) -> Result<()> {

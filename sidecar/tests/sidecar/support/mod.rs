@@ -2,6 +2,7 @@
 
 mod database;
 mod dns;
+mod durables;
 mod http;
 mod process;
 mod proxy;

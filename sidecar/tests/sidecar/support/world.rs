@@ -5,12 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::pull::Config as Durable;
-use async_nats::jetstream::consumer::{AckPolicy, PriorityPolicy};
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::{Config as Stream, DiscardPolicy};
 use bytes::Bytes;
-use murmur_mesh::durable::{ACK_WAIT, DurableName, PIN_GROUP, PIN_TIMEOUT, Shard};
 use murmur_mesh::message_id::MessageIdKey;
 use murmur_mesh::partition::Partition;
 use murmur_mesh::stream;
@@ -194,51 +191,6 @@ impl World {
         }
     }
 
-    /// The durable by which the service reads back what came out of its outbox.
-    pub(crate) async fn outbox_durable(&self) {
-        murmur_test_support::mesh::outbox_durable(&self.js, "users").await.unwrap();
-    }
-
-    /// The durables of a subscription to all events.
-    pub(crate) async fn durables(&self, subscription: &Value) {
-        let name = subscription["name"].as_str().unwrap().parse().unwrap();
-        let stream = self.js.get_stream(stream::EVENTS).await.unwrap();
-        let shards: Vec<Shard> = match subscription["ordering"]["shards"].as_u64() {
-            Some(shards) => (0..u16::try_from(shards).unwrap()).map(Shard::Number).collect(),
-            None => vec![Shard::All],
-        };
-        let number = u16::try_from(shards.len()).unwrap();
-        let replay = subscription["replay"]["id"].as_str();
-        for shard in shards {
-            let mut config = Durable {
-                durable_name: Some(DurableName::new(&name, shard, replay).to_string()),
-                ack_policy: AckPolicy::Explicit,
-                ack_wait: ACK_WAIT,
-                max_deliver: -1,
-                max_ack_pending: match subscription["ordering"]["policy"].as_str() {
-                    Some("key") => 512,
-                    Some("strict") => 1,
-                    _ => 1024,
-                },
-                ..Durable::default()
-            };
-            if let Shard::Number(index) = shard {
-                config.priority_policy = PriorityPolicy::PinnedClient;
-                config.priority_groups = vec![PIN_GROUP.to_owned()];
-                config.priority_timeout = PIN_TIMEOUT;
-                if number > 1 {
-                    config.filter_subjects = Partition::of_shard(index, number)
-                        .flat_map(|partition| {
-                            let number = partition.number();
-                            [format!("events.*.{number}.>"), format!("redrive.users.{name}.{number}")]
-                        })
-                        .collect();
-                }
-            }
-            stream.create_consumer(config).await.unwrap();
-        }
-    }
-
     /// Starts the sidecar, in this process, and waits until it has the bus.
     pub(crate) async fn run(&mut self) {
         self.run_unconnected().await;
@@ -414,17 +366,6 @@ impl World {
     /// How many messages a stream holds.
     pub(crate) async fn stored(&self, stream: &str) -> u64 {
         self.js.get_stream(stream).await.unwrap().get_info().await.unwrap().state.messages
-    }
-
-    /// What a durable has not seen acknowledged: being delivered, and still to come.
-    pub(crate) async fn outstanding(&self, durable: &str) -> (usize, u64) {
-        let stream = self.js.get_stream(stream::EVENTS).await.unwrap();
-        let info = stream.consumer_info(durable).await.unwrap();
-        (info.num_ack_pending, info.num_pending)
-    }
-
-    pub(crate) async fn until_done(&self, durable: &str) {
-        eventually("all events are acknowledged", async || self.outstanding(durable).await == (0, 0)).await;
     }
 }
 

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-use crate::projection::{projection, store};
+use super::{projection, store};
 use crate::support::{Database, Engine, Process, Setup, World, eventually};
 
 const EVENTS: usize = 4000;
