@@ -1,9 +1,10 @@
-//! Headers of a message that are many and known to be clean.
+//! Headers of a message that has many.
 //!
 //! The client keeps headers in a map of owned strings. For the ten of an event
 //! that costs some 5 µs, a fifth of all that publishing it does. So they go as
 //! the one value of the first of them, with the line breaks that NATS puts
-//! between headers (ADR-4) already in it.
+//! between headers (ADR-4) already in it. A value with a line break of its own
+//! cannot begin another header: it is percent-encoded, as attributes of events are.
 
 use std::borrow::Cow;
 
@@ -16,15 +17,15 @@ use serde::de::value::Error;
 const ROOM: usize = 512;
 const BREAK: &str = "\r\n";
 
-/// The headers of a message, `first` and then the others, whose values have no line breaks.
+/// The headers of a message, `first` and then the others.
 pub(crate) fn headers<'a>(
     (first, value): (&'static str, &str),
     others: impl Iterator<Item = (Cow<'static, str>, Cow<'a, str>)>,
 ) -> HeaderMap {
     let mut text = String::with_capacity(ROOM);
-    text.push_str(value);
+    text.push_str(&in_one_line(value));
     for (name, value) in others {
-        for part in [BREAK, &name, ": ", &value] {
+        for part in [BREAK, &name, ": ", &in_one_line(&value)] {
             text.push_str(part);
         }
     }
@@ -34,6 +35,13 @@ pub(crate) fn headers<'a>(
         // A later client may.
         Err(_) => one_by_one(first, &text),
     }
+}
+
+/// A header's value without line breaks.
+fn in_one_line(value: &str) -> Cow<'_, str> {
+    // All of it, not up to the first: many bytes are compared at once so.
+    let breaks = value.bytes().fold(false, |found, byte| found | (byte == b'\r') | (byte == b'\n'));
+    if breaks { value.replace('\r', "%0D").replace('\n', "%0A").into() } else { value.into() }
 }
 
 fn one(name: &'static str, value: HeaderValue) -> HeaderMap {
@@ -67,6 +75,17 @@ mod tests {
             Some("m\r\nce-id: 1: a\r\nce-source: /s")
         );
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn a_line_break_in_a_value_begins_no_other_header() {
+        let others = [("ce-id", "1\r\nNats-Msg-Id: x"), ("ce-source", "/s\n")];
+        let others = others.map(|(name, value)| (name.into(), value.into()));
+        let headers = headers(("Nats-Msg-Id", "m\rn"), others.into_iter());
+        assert_eq!(
+            headers.get("Nats-Msg-Id").map(HeaderValue::as_str),
+            Some("m%0Dn\r\nce-id: 1%0D%0ANats-Msg-Id: x\r\nce-source: /s%0A")
+        );
     }
 
     #[test]
