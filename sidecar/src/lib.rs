@@ -237,7 +237,7 @@ impl Sidecar {
             in_flight: InFlight::new(
                 limits.publishes,
                 limits.publish_bytes,
-                metrics.publishes_in_flight.clone(),
+                metrics.publishes.in_flight.clone(),
             ),
             calls,
             asks: Asks::new(bus.clone(), configuration.clone(), limits.reconnect_grace),

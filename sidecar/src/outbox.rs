@@ -157,7 +157,7 @@ impl With {
     }
 
     fn tell(&self, report: &OutboxReport) {
-        self.metrics.outbox_held.set(i64::from(report.held.is_some()));
+        self.metrics.outbox.held.set(i64::from(report.held.is_some()));
         self.board.set_outbox(Some(report.clone()));
     }
 }

@@ -193,7 +193,7 @@ impl Runner {
             }
         }
         board.remove(&name);
-        metrics.forget(name.as_str());
+        metrics.deliveries.forget(name.as_str());
     }
 }
 
@@ -215,7 +215,7 @@ impl Subscription {
         entry.in_flight.store(0, Relaxed);
         Self {
             target: Arc::new(target(&terms, &client, &runner.authorization)),
-            metrics: runner.metrics.subscription(subscription.name.as_str()),
+            metrics: runner.metrics.deliveries.subscription(subscription.name.as_str()),
             connects: runner.bus.link().connects,
             peers,
             runner,

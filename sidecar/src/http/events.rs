@@ -24,7 +24,7 @@ use super::Response;
 use super::body::{self, BodyError};
 use super::local::Local;
 use super::problem::{Code, Problem};
-use crate::metrics::{PublishLabels, Published};
+use crate::metrics::Published;
 use crate::publish::{Admitted, Outgoing, Stored};
 use crate::trace::{self, Context, Kind, Span};
 
@@ -94,7 +94,7 @@ impl Local {
         let outgoing = Arc::new(Outgoing::new(event, &self.service, key, &parts.headers, Some(room)));
         let started = Instant::now();
         let result = self.publisher.publish(&outgoing).await;
-        self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.publishes.seconds.observe(started.elapsed().as_secs_f64());
         match result {
             Ok(stored) => Ok((outgoing, stored)),
             Err(error) => {
@@ -147,12 +147,11 @@ impl Local {
 
     fn count_stored(&self, stored: Stored) {
         let outcome = if stored.duplicate { Published::Duplicate } else { Published::Stored };
-        self.metrics.published.get_or_create(&PublishLabels { outcome }).inc();
+        self.metrics.publishes.count(outcome, 1);
     }
 
     fn count_failure(&self, failure: Failure) -> Response {
-        let labels = PublishLabels { outcome: failure.counted };
-        self.metrics.published.get_or_create(&labels).inc_by(failure.events);
+        self.metrics.publishes.count(failure.counted, failure.events);
         failure.problem.response()
     }
 }

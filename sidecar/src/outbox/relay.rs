@@ -11,7 +11,7 @@ use super::read_back::{Chunk, ReadBack, Unread};
 use super::store::{Identity, Mark, Store, StoreError};
 use super::{MAY_TAKE, With};
 use crate::deliver::fence::Moment;
-use crate::metrics::{OutboxLabels, OutboxRow};
+use crate::metrics::OutboxRow;
 
 /// How long it is waited for word of a commit: a word may be lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -178,7 +178,7 @@ impl<'a, S: Store> Relay<'a, S> {
 
     /// Deletes the rows whose events are in the event store.
     async fn read_back(&mut self) -> Result<Result<(), Unread>, StoreError> {
-        self.with.metrics.outbox_read_backs.inc();
+        self.with.metrics.outbox.read_backs.inc();
         let durable = DurableName::outbox(&self.with.service);
         let mut reading = match ReadBack::begin(&self.with.bus, durable, self.mark.sequence + 1).await {
             Ok(reading) => reading,
@@ -248,7 +248,7 @@ impl<'a, S: Store> Relay<'a, S> {
     }
 
     fn count(&self, outcome: OutboxRow) {
-        self.with.metrics.outbox_rows.get_or_create(&OutboxLabels { outcome }).inc();
+        self.with.metrics.outbox.count(outcome);
     }
 
     /// Tells how the outbox stands.

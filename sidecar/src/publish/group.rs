@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{Outcome, PublishError, Stored};
 use super::gathering::{Gathering, Next};
 use super::{Outgoing, Publisher, Whole};
-use crate::metrics::{GroupLabels, Grouped, Metrics};
+use crate::metrics::{Grouped, Metrics};
 
 /// Publishes events, alone or together.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ impl GroupCommit {
     }
 
     fn count(&self, outcome: Grouped) {
-        self.metrics.publish_batches.get_or_create(&GroupLabels { outcome }).inc();
+        self.metrics.publishes.count_batch(outcome);
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathering<Waiting>> {

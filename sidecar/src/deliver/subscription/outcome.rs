@@ -18,7 +18,7 @@ use crate::deliver::hold::{Counts, May};
 use crate::deliver::lanes::Position;
 use crate::deliver::request;
 use crate::deliver::verdict::{Answer, Verdict, verdict};
-use crate::metrics::{DeadLabels, DeadReason};
+use crate::metrics::DeadReason;
 use crate::trace::{self, Context, Kind, Span};
 
 /// How a delivery went, for its span.
@@ -193,8 +193,7 @@ impl Subscription {
             subscription = %subscription.name, sequence = position.sequence, attempts = held.attempts, %cause,
             reason = reason.as_str(), policy = ?subscription.dead_letter, "an event is given up"
         );
-        let labels = DeadLabels { subscription: subscription.name.to_string(), reason };
-        self.runner.metrics.dead_letters.get_or_create(&labels).inc();
+        self.runner.metrics.deliveries.dead_letter(subscription.name.as_str(), reason);
         if subscription.dead_letter == DeadLetterPolicy::Discard {
             if self.is_in_line(reason) {
                 return self.buried(position, reason);

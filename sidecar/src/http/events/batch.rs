@@ -64,7 +64,7 @@ impl Local {
         let events: Vec<_> = events.into_iter().map(outgoing).collect();
         let started = Instant::now();
         let result = self.publisher.publish_all(&events).await;
-        self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.publishes.seconds.observe(started.elapsed().as_secs_f64());
         match result {
             Ok(Whole::Stored(places)) => Ok((events, places)),
             Ok(Whole::Partly(places)) => {
