@@ -16,7 +16,9 @@ mod intake;
 mod outcome;
 mod passing;
 mod projecting;
+mod reconnecting;
 mod rewinding;
+mod showing;
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -34,7 +36,6 @@ use murmur_filter::Filter;
 use murmur_mesh::config::Ordering;
 use murmur_mesh::durable::ACK_WAIT;
 use murmur_mesh::event::attribute;
-use murmur_mesh::report::held;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -42,14 +43,13 @@ use tokio_util::sync::CancellationToken;
 use self::projecting::{Projecting, Turn};
 use super::Terms;
 use super::client::Client;
-use super::fence::Moment;
 use super::hold::{Hold, May};
 use super::lanes::{Lanes, Position};
 use super::pull::Pull;
 use super::rate::Rate;
 use super::request::{self, Replay, Target};
 use super::verdict::Answer;
-use crate::board::{Board, Entry, Held as Holding};
+use crate::board::{Board, Entry};
 use crate::bus::Bus;
 use crate::bus::delivered::IN_PROGRESS;
 use crate::database::DatabaseSettings;
@@ -361,106 +361,6 @@ impl Subscription {
         }
         for reply in due {
             self.say(reply, IN_PROGRESS);
-        }
-    }
-
-    /// The connection came or went.
-    fn relink(&mut self) {
-        let link = self.runner.bus.link();
-        for pull in &mut self.pulls {
-            pull.said.unsure();
-        }
-        if link.connected && link.connects != self.connects {
-            self.connects = link.connects;
-            let now = Instant::now();
-            for pull in &mut self.pulls {
-                pull.restart(now);
-            }
-            self.shut_unsure(now);
-            self.next_marks = now;
-        }
-    }
-
-    /// Whether all that is held is still ours.
-    fn fenced(&self) -> bool {
-        if self.lanes.len() == 0 {
-            return true;
-        }
-        let moment = Moment::now();
-        self.pulls.iter().all(|pull| pull.held == 0 || pull.fence.holds(moment))
-    }
-
-    /// The broker was not heard for too long: what is held and what is in the
-    /// inbox may be another's by now. Drops it and pulls anew, into a new inbox.
-    async fn start_anew(&mut self, arrivals: &mut Arrivals) {
-        let moment = Moment::now();
-        let connected = self.runner.bus.link().connected;
-        for index in 0..self.pulls.len() {
-            if !self.pulls[index].fence.holds(moment) {
-                self.drop_durable(index, "the bus was not heard for too long");
-                if connected {
-                    self.pulls[index].fence.heard(moment);
-                }
-            }
-        }
-        // Its first word after it is back comes here again.
-        if !connected {
-            return;
-        }
-        self.inbox = self.runner.bus.client().new_inbox();
-        match self.runner.bus.client().subscribe(format!("{}.*.*", self.inbox)).await {
-            Ok(fresh) => *arrivals = select_all([fresh]),
-            Err(error) => tracing::error!(%error, "cannot receive"),
-        }
-        let now = Instant::now();
-        for pull in &mut self.pulls {
-            pull.restart(now);
-        }
-        self.shut_unsure(now);
-    }
-
-    fn drop_durable(&mut self, index: usize, why: &'static str) {
-        let dropped = self.lanes.drop_durable(index).len();
-        self.pulls[index].lacks();
-        self.pulls[index].said.forget();
-        self.recount();
-        if dropped > 0 {
-            tracing::info!(
-                durable = %self.pulls[index].durable, events = dropped, why,
-                "let go of what was not delivered yet"
-            );
-        }
-    }
-
-    fn show(&self) {
-        let held = self.lanes.len();
-        if self.entry.buffered.swap(held, Relaxed) != held {
-            self.metrics.buffered.set(i64::try_from(held).unwrap_or(i64::MAX));
-        }
-        let pending: u64 = self.pulls.iter().map(|pull| pull.pending).sum();
-        if self.entry.pending.swap(pending, Relaxed) != pending {
-            self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
-        }
-        let in_flight = i64::try_from(self.entry.in_flight.load(Relaxed)).unwrap_or(i64::MAX);
-        self.metrics.in_flight.set(in_flight);
-    }
-
-    fn show_hold(&self) {
-        let because = |reason, cause: &str| Holding { reason, cause: cause.to_owned() };
-        let filter = self.filter.as_ref().err().map(|cause| because(held::INVALID_FILTER, cause));
-        let trouble = || self.projecting.as_ref().and_then(Projecting::trouble);
-        let hold = || self.hold.cause().map(|cause| because(held::SERVICE_UNAVAILABLE, cause));
-        let held = filter.or_else(trouble).or_else(hold);
-        if self.runner.board.hold(&self.entry, held.clone()) {
-            self.metrics.held.set(i64::from(held.is_some()));
-            match held {
-                Some(Holding { reason, cause }) => tracing::warn!(
-                    subscription = %self.terms.subscription.name, reason, %cause, "holds: its events wait"
-                ),
-                None => {
-                    tracing::info!(subscription = %self.terms.subscription.name, "goes on");
-                }
-            }
         }
     }
 }

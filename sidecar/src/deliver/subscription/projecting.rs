@@ -10,25 +10,24 @@
 //! although nothing is missing. While nothing waits, and what was acknowledged is known
 //! to be in, the position follows that mark; else a durable is set back once for nothing.
 
+mod outcome;
+mod position;
+mod turns;
+
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
-use jiff::Timestamp;
 use murmur_mesh::report::held;
 use tokio::time::Instant;
 
+pub(super) use self::turns::Turn;
 use super::{Ended, Subscription};
 use crate::board::Held;
-use crate::bus::delivered::{ACK, terminate};
 use crate::deliver::Terms;
-use crate::deliver::barrier::Look;
 use crate::deliver::lanes::Position;
-use crate::metrics::{DeadReason, PassedOver};
-use crate::project::{Applied, Identity, Item, Projection, Standing, Store, Trouble, Work};
+use crate::metrics::DeadReason;
+use crate::project::{Identity, Projection, Standing, Store};
 
-/// Events of one transaction at most.
-const MOST: usize = 1024;
 /// Before the database is tried again.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -81,15 +80,6 @@ enum State {
     /// The store is elsewhere.
     Busy,
     Open(Store),
-}
-
-/// An event whose turn it is, and what the broker is told when it is over.
-pub(super) struct Turn {
-    /// `None`: the position follows the broker's mark.
-    position: Option<Position>,
-    item: Item,
-    end: Bytes,
-    burial: Option<DeadReason>,
 }
 
 impl Projecting {
@@ -219,328 +209,5 @@ impl Subscription {
             let applied = store.apply(items).await;
             Ended::Applied(turns, applied, began.elapsed())
         }));
-    }
-
-    /// The events whose turn it is, in their order. What is in already ends here.
-    fn turns(&mut self, now: Instant) -> Vec<Turn> {
-        let mut turns = Vec::new();
-        let Some(projecting) = &mut self.projecting else { return turns };
-        let Some(standing) = projecting.standing.clone() else { return turns };
-        let exhausted = projecting.exhausted.clone();
-        if let Some((position, reason)) = projecting.buried.take() {
-            let (item, end) =
-                (Item { sequence: position.sequence, work: Work::Pass }, terminate(reason.as_str()));
-            if item.sequence > standing.position {
-                turns.push(Turn { position: Some(position), item, end, burial: Some(reason) });
-            } else {
-                // Another writer has passed it meanwhile.
-                self.finish(position, end);
-            }
-        }
-        // All that are ready, as there are no more than a window; their order is what a position needs.
-        let mut ready: Vec<Position> = std::iter::from_fn(|| self.lanes.next(now)).take(MOST).collect();
-        ready.sort_unstable_by_key(|position| position.sequence);
-        let mut ready = ready.into_iter();
-        for position in ready.by_ref() {
-            let sequence = position.sequence;
-            if sequence <= standing.position {
-                self.metrics.passed_over(PassedOver::Applied).inc();
-                self.finish(position, ACK);
-                continue;
-            }
-            if let Some((rejected, cause)) = standing.rejected.as_ref().filter(|_| turns.is_empty())
-                && *rejected == sequence
-            {
-                // Noted before a crash: its dead letter may not be stored.
-                self.bury(position, DeadReason::Rejected, cause.clone());
-                break;
-            }
-            let work = match &exhausted {
-                Some((given_up, cause)) if *given_up == sequence => Work::GiveUp(cause.clone()),
-                _ => match self.passes_over(position) {
-                    Some(reason) => {
-                        self.metrics.passed_over(reason).inc();
-                        Work::Pass
-                    }
-                    None => {
-                        let Some(held) = self.lanes.get_mut(position) else { continue };
-                        let moment = Timestamp::now();
-                        held.first_attempt.get_or_insert(moment);
-                        held.last_attempt = Some(moment);
-                        Work::Apply(held.message.clone())
-                    }
-                },
-            };
-            turns.push(Turn {
-                position: Some(position),
-                item: Item { sequence, work },
-                end: ACK,
-                burial: None,
-            });
-        }
-        // What comes after one that is to be buried first.
-        for position in ready.rev() {
-            self.lanes.put_first(position);
-        }
-        let Some(projecting) = &mut self.projecting else { return turns };
-        let follow = projecting.follow.take().filter(|mark| *mark > standing.position);
-        if let Some(sequence) = follow.filter(|_| turns.is_empty() && !projecting.burying) {
-            let item = Item { sequence, work: Work::Pass };
-            turns.push(Turn { position: None, item, end: Bytes::new(), burial: None });
-        }
-        turns
-    }
-
-    /// The database was opened, or could not be.
-    pub(super) fn opened(&mut self, opened: Result<(Store, Standing), Trouble>) {
-        let Some(projecting) = &mut self.projecting else { return };
-        let (store, standing) = match opened {
-            Ok(opened) => opened,
-            Err(trouble) => return self.in_trouble(trouble),
-        };
-        if std::mem::take(&mut projecting.stale) {
-            projecting.state = State::Closed;
-            return;
-        }
-        let name = &self.terms.subscription.name;
-        if projecting.is_behind(standing.position, self.runner.rewound) {
-            tracing::warn!(
-                subscription = %name, position = standing.position, acknowledged = projecting.acknowledged,
-                "the database is behind what was acknowledged; those events are asked for again"
-            );
-            projecting.state = State::Closed;
-            self.runner.rewind = Some(standing.position + 1);
-            return;
-        }
-        if standing.beside && projecting.standing.as_ref().is_none_or(|before| !before.beside) {
-            tracing::info!(subscription = %name, position = standing.position, "its tables are built anew, beside");
-        }
-        if projecting.verified == Verified::Asked {
-            projecting.verified = Verified::Yes;
-            // What the broker counts beyond is known to be nothing.
-            projecting.acknowledged = standing.position;
-        }
-        projecting.standing = Some(standing);
-        projecting.state = State::Open(store);
-        self.out_of_trouble();
-    }
-
-    /// Events were applied, or not.
-    pub(super) fn applied(&mut self, turns: Vec<Turn>, applied: Result<(Store, Applied), Trouble>) {
-        let Some(projecting) = &mut self.projecting else { return };
-        let (store, applied) = match applied {
-            Ok(applied) => applied,
-            Err(trouble) => {
-                self.metrics.unavailable.inc();
-                self.back(turns);
-                return self.in_trouble(trouble);
-            }
-        };
-        projecting.state = State::Open(store);
-        if std::mem::take(&mut projecting.stale) {
-            projecting.state = State::Closed;
-        }
-        let mut turns = turns.into_iter();
-        match applied {
-            Applied::Done(count) => {
-                self.done(turns.by_ref().take(count));
-                self.back(turns.collect());
-            }
-            Applied::Rejected(count, cause) => {
-                self.done(turns.by_ref().take(count));
-                let rejected = turns.next();
-                self.back(turns.collect());
-                if let Some(turn) = rejected {
-                    self.metrics.rejected.inc();
-                    self.reject(&turn, cause);
-                }
-            }
-            Applied::Failed(count, cause) => {
-                self.done(turns.by_ref().take(count));
-                let rest: Vec<_> = turns.collect();
-                let failed = rest.first().and_then(|turn| turn.position);
-                self.back(rest);
-                if let Some(position) = failed {
-                    self.metrics.failed.inc();
-                    self.try_later(position, cause);
-                }
-            }
-            Applied::Fenced => {
-                tracing::info!(
-                    subscription = %self.terms.subscription.name,
-                    "another writer has moved the position on; it is read again"
-                );
-                self.back(turns.collect());
-                if let Some(projecting) = &mut self.projecting {
-                    projecting.forget();
-                }
-                return;
-            }
-        }
-        self.out_of_trouble();
-    }
-
-    /// What is in is over.
-    fn done(&mut self, turns: impl Iterator<Item = Turn>) {
-        for turn in turns {
-            let sequence = turn.item.sequence;
-            if let Some(projecting) = &mut self.projecting
-                && let Some(standing) = &mut projecting.standing
-            {
-                (standing.position, standing.rejected) = (sequence, None);
-                projecting.acknowledged = projecting.acknowledged.max(sequence);
-                projecting.exhausted.take_if(|(given_up, _)| *given_up <= sequence);
-            }
-            if matches!(turn.item.work, Work::Apply(_)) {
-                self.metrics.done.inc();
-            }
-            self.runner.rewound = None;
-            self.entry.last_sequence.fetch_max(sequence, Relaxed);
-            if let Some(position) = turn.position {
-                self.finish(position, turn.end);
-                self.projecting.iter_mut().for_each(|projecting| projecting.moved = true);
-            }
-        }
-    }
-
-    /// What is not in goes back to its place.
-    fn back(&mut self, turns: Vec<Turn>) {
-        for turn in turns.into_iter().rev() {
-            let Some(position) = turn.position else { continue };
-            match (turn.burial, &mut self.projecting) {
-                (Some(reason), Some(projecting)) => projecting.buried = Some((position, reason)),
-                _ => self.lanes.put_first(position),
-            }
-        }
-        self.recount();
-    }
-
-    fn reject(&mut self, turn: &Turn, cause: String) {
-        let Some(position) = turn.position else { return };
-        self.count_attempt(position);
-        let mut reason = DeadReason::Rejected;
-        if let Some(projecting) = &mut self.projecting {
-            if let Some(standing) = &mut projecting.standing {
-                standing.rejected = Some((turn.item.sequence, cause.clone()));
-            }
-            if projecting.exhausted.take_if(|(sequence, _)| *sequence == turn.item.sequence).is_some() {
-                reason = DeadReason::Exhausted;
-            }
-        }
-        self.bury(position, reason, cause);
-    }
-
-    fn bury(&mut self, position: Position, reason: DeadReason, cause: String) {
-        if let Some(projecting) = &mut self.projecting {
-            projecting.burying = true;
-        }
-        self.give_up(position, reason, cause);
-    }
-
-    fn try_later(&mut self, position: Position, cause: String) {
-        let attempts = self.count_attempt(position);
-        let delay = self.retry_delay(attempts);
-        let most = self.terms.subscription.retry.max_attempts;
-        tracing::debug!(
-            subscription = %self.terms.subscription.name, sequence = position.sequence, attempts, %cause,
-            "an event failed and is tried again"
-        );
-        let Some(projecting) = &mut self.projecting else { return };
-        if attempts >= most {
-            projecting.exhausted = Some((position.sequence, cause));
-        } else {
-            projecting.next = Instant::now() + delay;
-        }
-    }
-
-    /// Whether what is given up for this reason had its turn: the position passes it once it is buried.
-    pub(super) fn is_in_line(&self, reason: DeadReason) -> bool {
-        self.projecting.is_some() && reason != DeadReason::Malformed
-    }
-
-    /// Its dead letter is stored, or it is to have none.
-    pub(super) fn buried(&mut self, position: Position, reason: DeadReason) {
-        if let Some(projecting) = &mut self.projecting {
-            projecting.burying = false;
-            projecting.buried = Some((position, reason));
-        }
-    }
-
-    /// What was built beside has taken its place, or could not.
-    pub(super) fn swapped(&mut self, swapped: Result<(), Trouble>) {
-        match swapped {
-            Ok(()) => {
-                tracing::info!(subscription = %self.terms.subscription.name, "its tables are built anew");
-                if let Some(projecting) = &mut self.projecting {
-                    projecting.state = State::Closed;
-                    projecting.standing = None;
-                }
-            }
-            Err(trouble) => self.in_trouble(trouble),
-        }
-    }
-
-    /// This replica applies from now on; another may have before.
-    pub(super) fn begins(&mut self, look: &Look) {
-        if let Some(projecting) = &mut self.projecting {
-            projecting.acknowledged = projecting.acknowledged.max(look.acknowledged());
-            projecting.forget();
-            projecting.verified = Verified::Asked;
-        }
-    }
-
-    /// The broker says how far the durable is.
-    pub(super) fn rests(&mut self, index: usize, look: &Look) {
-        let idle = self.pulls[index].held == 0;
-        let rewound = self.runner.rewound;
-        let Some(projecting) = &mut self.projecting else { return };
-        projecting.drained = idle && look.is_drained();
-        if !projecting.drained {
-            return;
-        }
-        projecting.moved = false;
-        match (projecting.verified, &projecting.standing) {
-            (Verified::Yes, _) => projecting.follow = Some(look.acknowledged()),
-            (Verified::No | Verified::Asked, standing) => {
-                projecting.acknowledged = projecting.acknowledged.max(look.acknowledged());
-                let position = standing.as_ref().map(|standing| standing.position);
-                match position {
-                    Some(position) if projecting.is_behind(position, rewound) => {
-                        projecting.forget();
-                        projecting.verified = Verified::Asked;
-                    }
-                    Some(position) => {
-                        projecting.verified = Verified::Yes;
-                        projecting.acknowledged = position;
-                        projecting.follow = Some(look.acknowledged());
-                    }
-                    // It is compared once the database is open.
-                    None => projecting.verified = Verified::Asked,
-                }
-            }
-        }
-    }
-
-    fn in_trouble(&mut self, trouble: Trouble) {
-        let Some(projecting) = &mut self.projecting else { return };
-        projecting.state = State::Closed;
-        projecting.stale = false;
-        projecting.doubt();
-        projecting.next = Instant::now() + projecting.delay;
-        projecting.delay = (projecting.delay * 2).min(LONGEST_DELAY);
-        projecting.trouble = Some(match trouble {
-            Trouble::Away(cause) => Held { reason: held::DATABASE_UNAVAILABLE, cause },
-            Trouble::Invalid(cause) => Held { reason: held::INVALID_PROJECTION, cause },
-            Trouble::Waits(cause) => Held { reason: held::REBUILD_PENDING, cause: cause.to_owned() },
-        });
-        self.show_hold();
-    }
-
-    fn out_of_trouble(&mut self) {
-        let Some(projecting) = &mut self.projecting else { return };
-        projecting.delay = FIRST_DELAY;
-        if projecting.trouble.take().is_some() {
-            self.show_hold();
-        }
     }
 }

@@ -1,0 +1,78 @@
+//! What a subscription does when the connection comes or goes: which of what it holds is still its own.
+
+use futures::stream::select_all;
+use tokio::time::Instant;
+
+use super::{Arrivals, Subscription};
+use crate::deliver::fence::Moment;
+
+impl Subscription {
+    /// The connection came or went.
+    pub(super) fn relink(&mut self) {
+        let link = self.runner.bus.link();
+        for pull in &mut self.pulls {
+            pull.said.unsure();
+        }
+        if link.connected && link.connects != self.connects {
+            self.connects = link.connects;
+            let now = Instant::now();
+            for pull in &mut self.pulls {
+                pull.restart(now);
+            }
+            self.shut_unsure(now);
+            self.next_marks = now;
+        }
+    }
+
+    /// Whether all that is held is still ours.
+    pub(super) fn fenced(&self) -> bool {
+        if self.lanes.len() == 0 {
+            return true;
+        }
+        let moment = Moment::now();
+        self.pulls.iter().all(|pull| pull.held == 0 || pull.fence.holds(moment))
+    }
+
+    /// The broker was not heard for too long: what is held and what is in the
+    /// inbox may be another's by now. Drops it and pulls anew, into a new inbox.
+    pub(super) async fn start_anew(&mut self, arrivals: &mut Arrivals) {
+        let moment = Moment::now();
+        let connected = self.runner.bus.link().connected;
+        for index in 0..self.pulls.len() {
+            if !self.pulls[index].fence.holds(moment) {
+                self.drop_durable(index, "the bus was not heard for too long");
+                if connected {
+                    self.pulls[index].fence.heard(moment);
+                }
+            }
+        }
+        // Its first word after it is back comes here again.
+        if !connected {
+            return;
+        }
+        self.inbox = self.runner.bus.client().new_inbox();
+        match self.runner.bus.client().subscribe(format!("{}.*.*", self.inbox)).await {
+            Ok(fresh) => *arrivals = select_all([fresh]),
+            Err(error) => tracing::error!(%error, "cannot receive"),
+        }
+        let now = Instant::now();
+        for pull in &mut self.pulls {
+            pull.restart(now);
+        }
+        self.shut_unsure(now);
+    }
+
+    /// Lets go of what is held of a durable, but for what is out.
+    pub(super) fn drop_durable(&mut self, index: usize, why: &'static str) {
+        let dropped = self.lanes.drop_durable(index).len();
+        self.pulls[index].lacks();
+        self.pulls[index].said.forget();
+        self.recount();
+        if dropped > 0 {
+            tracing::info!(
+                durable = %self.pulls[index].durable, events = dropped, why,
+                "let go of what was not delivered yet"
+            );
+        }
+    }
+}
