@@ -1,5 +1,5 @@
 //! The folder that holds the backups of meshes: which of them are whole, and
-//! which are what an interrupted run left.
+//! which are what an interrupted run left, of one that it made or deleted.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,12 @@ const INTERRUPTED: Duration = PATIENCE.saturating_mul(3);
 /// Where a new backup is written, and where it is once it is whole.
 pub(super) fn new(to: &Path, mesh: &str, now: Timestamp) -> (PathBuf, PathBuf) {
     let name = format!("{mesh}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
-    (to.join(format!(".{name}.partial")), to.join(name))
+    (to.join(partial(&name)), to.join(name))
+}
+
+/// The name of what is no whole backup yet, or not any more.
+fn partial(name: &str) -> String {
+    format!(".{name}.partial")
 }
 
 /// Deletes what interrupted backups of the mesh left, which would take the room of the next one.
@@ -31,7 +36,7 @@ pub(super) async fn remove_interrupted(to: &Path, mesh: &str) -> Result<()> {
             continue;
         }
         match tokio::fs::remove_dir_all(&path).await {
-            Ok(()) => eprintln!("murmur: {} was deleted: that backup was interrupted", path.display()),
+            Ok(()) => eprintln!("murmur: {} was deleted: that backup is not whole", path.display()),
             Err(error) => {
                 eprintln!("murmur: {} cannot be deleted ({error}); delete it yourself", path.display());
             }
@@ -40,14 +45,21 @@ pub(super) async fn remove_interrupted(to: &Path, mesh: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the oldest whole backups of the mesh; returns which.
+/// Deletes the oldest whole backups of the mesh; returns which. One of which only some is deleted is not among the
+/// backups any more: the next run that finds it deletes the rest.
 pub(super) async fn remove_old(to: &Path, mesh: &str, keep: usize) -> Result<Vec<PathBuf>> {
     let mut all = named(to, |name| is_backup(name, mesh)).await?;
     all.retain(|path| path.join(FILE).is_file());
     let surplus = all.len().saturating_sub(keep);
     all.truncate(surplus);
     for old in &all {
-        tokio::fs::remove_dir_all(old).await.with_context(|| {
+        let name = old.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let going = to.join(partial(&name));
+        let deleted = async {
+            tokio::fs::rename(old, &going).await?;
+            tokio::fs::remove_dir_all(&going).await
+        };
+        deleted.await.with_context(|| {
             format!("the backup was made, but the old one {} cannot be deleted", old.display())
         })?;
     }
@@ -95,5 +107,25 @@ mod tests {
         for other in ["shop-x-20261121T090000Z", "shop-20261121T090000Z.old", "shop", "x-20261121T090000Z"] {
             assert!(!is_backup(other, "shop"), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_old_backup_that_was_deleted_in_part_is_no_backup_and_the_next_run_deletes_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["shop-20261121T090000Z", "shop-20261122T090000Z"];
+        for name in names {
+            let backup = folder.path().join(name);
+            std::fs::create_dir(&backup).unwrap();
+            std::fs::write(backup.join(FILE), "").unwrap();
+        }
+        // Were it deleted where it stands, a death in the middle would leave a backup that is none.
+        let left = folder.path().join(partial(names[0]));
+        std::fs::write(&left, "in the way of the rename").unwrap();
+        assert!(remove_old(folder.path(), "shop", 1).await.is_err());
+        assert!(folder.path().join(names[0]).join(FILE).exists(), "it is as whole as before");
+        std::fs::remove_file(&left).unwrap();
+        assert_eq!(remove_old(folder.path(), "shop", 1).await.unwrap().len(), 1);
+        assert!(!folder.path().join(names[0]).exists() && !left.exists());
+        assert!(folder.path().join(names[1]).join(FILE).exists());
     }
 }
