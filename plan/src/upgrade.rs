@@ -201,13 +201,15 @@ mod tests {
     #[test]
     fn stuck_is_one_whose_rollout_or_pods_are_broken_for_longer_than_a_rollout_may_take() {
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-        let stuck = |condition: serde_json::Value| {
+        let stuck_within = |deadline: Option<u32>, condition: serde_json::Value| {
             let sidecar = serde_json::json!({"name": SIDECAR_CONTAINER, "image": "1"});
             let deployment = serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment",
                 "metadata": {}, "status": {"conditions": [condition]}, "spec": {"selector": {},
+                "progressDeadlineSeconds": deadline,
                 "template": {"spec": {"containers": [], "initContainers": [sidecar]}}}});
             Seen::of(&serde_json::from_value(deployment).unwrap(), now).unwrap().stuck
         };
+        let stuck = |condition| stuck_within(None, condition);
         let condition = |kind: &str, status: &str, reason: &str, since: &str| {
             serde_json::json!({"type": kind, "status": status, "reason": reason,
                 "lastTransitionTime": format!("2026-11-21T{since}:00Z")})
@@ -216,6 +218,10 @@ mod tests {
         assert!(stuck(condition("Available", "False", "MinimumReplicasUnavailable", "11:49")));
         assert!(!stuck(condition("Available", "False", "MinimumReplicasUnavailable", "11:51")));
         assert!(!stuck(condition("Available", "True", "MinimumReplicasAvailable", "09:00")));
+        // With startup.waitFor it may take as long as its timeout, and those ten minutes.
+        let waits = |since| condition("Available", "False", "MinimumReplicasUnavailable", since);
+        assert!(!stuck_within(Some(40 * 60), waits("11:21")));
+        assert!(stuck_within(Some(40 * 60), waits("11:19")));
     }
 
     #[test]
