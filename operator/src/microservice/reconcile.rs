@@ -77,6 +77,7 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     let mesh = context.mesh(&namespace).await?;
     let bus = bus::look(&mesh, &service.name).await;
     findings.look_again(scaling::scale(context, &mesh, &subscriptions, &mut service));
+    findings.look_again(status::catch_up_ends_in(context, &service));
     findings.service = Some(service.clone());
     let sidecar = upgrade::sidecar(context, &service);
     if let Some((problem, again)) = &sidecar.waits {

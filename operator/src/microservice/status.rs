@@ -14,7 +14,7 @@ use murmur_mesh::report::OutboxReport;
 use murmur_plan::microservice::ValidMicroservice;
 use murmur_plan::status::conditions::Problem;
 use murmur_plan::status::database;
-use murmur_plan::status::microservice::{Observed, invalid, of};
+use murmur_plan::status::microservice::{self, Observed, invalid, of};
 use murmur_plan::{labels, object};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -38,7 +38,7 @@ pub(super) struct Findings {
     pub(super) database: Option<Problem>,
     /// Why its place on the bus is not there.
     pub(super) bus: Option<Problem>,
-    /// When to look again although nothing has changed, for its number of pods.
+    /// When to look again although nothing has changed.
     pub(super) again: Option<Duration>,
     /// How its outbox stands.
     pub(super) outbox: Option<OutboxReport>,
@@ -162,4 +162,11 @@ where
         (None, _) => return None,
     };
     serde_json::from_value(serde_json::to_value(&*chosen).ok()?).ok()
+}
+
+/// When a pod will not have caught up in time, if it does not by then.
+pub(super) fn catch_up_ends_in(context: &Context, service: &ValidMicroservice) -> Option<Duration> {
+    service.catch_up?;
+    let pods = copies(&context.cache.pods(service.mesh.as_str(), service.name.as_str()));
+    microservice::catch_up_ends_in(service, &pods, Timestamp::now())
 }

@@ -215,19 +215,32 @@ pub fn pod_problem(pods: &[Pod]) -> Option<Problem> {
     })
 }
 
-/// A pod whose sidecar still waits for events after so long, if any.
-fn not_caught_up(pods: &[Pod], timeout: Duration, now: Timestamp) -> Option<Problem> {
+/// How long the pods' sidecars have been waiting for events, by the pods' names, in a fixed order.
+fn catching_up(pods: &[Pod], now: Timestamp) -> impl Iterator<Item = (&str, Duration)> {
     let mut pods: Vec<&Pod> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
     pods.sort_unstable_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    let late = pods.into_iter().find(|pod| {
-        let Some(status) = &pod.status else { return false };
-        let started = status.start_time.as_ref().map(|time| time.0);
-        let age = started.map_or(Duration::ZERO, |at| now.duration_since(at).try_into().unwrap_or_default());
+    pods.into_iter().filter_map(move |pod| {
+        let status = pod.status.as_ref()?;
         let mut sidecar = status.init_container_statuses.iter().flatten();
-        age >= timeout
-            && sidecar.any(|it| it.name == SIDECAR_CONTAINER && it.started == Some(true) && !it.ready)
-    })?;
-    let name = late.metadata.name.as_deref().unwrap_or_default();
+        sidecar.find(|it| it.name == SIDECAR_CONTAINER && it.started == Some(true) && !it.ready)?;
+        let started = status.start_time.as_ref().map_or(now, |time| time.0);
+        let age = Duration::try_from(now.duration_since(started)).unwrap_or_default();
+        Some((pod.metadata.name.as_deref().unwrap_or_default(), age))
+    })
+}
+
+/// When the next pod will not have caught up in time, if it does not by then: nothing else would tell of it.
+pub fn catch_up_ends_in(service: &ValidMicroservice, pods: &[Pod], now: Timestamp) -> Option<Duration> {
+    let timeout = service.catch_up?;
+    catching_up(pods, now)
+        .filter_map(|(_, age)| timeout.checked_sub(age))
+        .filter(|left| !left.is_zero())
+        .min()
+}
+
+/// A pod whose sidecar still waits for events after so long, if any.
+fn not_caught_up(pods: &[Pod], timeout: Duration, now: Timestamp) -> Option<Problem> {
+    let (name, _) = catching_up(pods, now).find(|(_, age)| *age >= timeout)?;
     Some(Problem::new(
         "CatchUpTimeout",
         format!(

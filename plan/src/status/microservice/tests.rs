@@ -205,4 +205,14 @@ fn a_pod_that_has_not_caught_up_in_time_is_told_of() {
     assert_eq!(reason(spec, "2026-11-21T10:00:00Z"), "CatchUpTimeout");
     assert_eq!(reason(spec, "2026-11-21T10:00:01Z"), "PodsNotReady");
     assert_eq!(reason("{image: a, port: 80}", "2026-11-21T10:00:00Z"), "PodsNotReady");
+    let look = |spec: &str, start: &str| {
+        catch_up_ends_in(&valid("a", spec), &[starting(start)], "2026-11-21T10:30:00Z".parse().unwrap())
+    };
+    assert_eq!(
+        look(spec, "2026-11-21T10:20:00Z"),
+        Some(Duration::from_secs(20 * 60)),
+        "to tell of it in time"
+    );
+    assert_eq!(look(spec, "2026-11-21T10:00:00Z"), None, "it is told of");
+    assert_eq!(look("{image: a, port: 80}", "2026-11-21T10:20:00Z"), None);
 }
