@@ -1,11 +1,13 @@
 //! Faults at random from a printed seed, while the service commits: the sidecars
 //! die at any point, the broker dies or stands still, for longer than it knows
-//! message ids too, and so does the database. `OUTBOX_SEED` repeats a run.
+//! message ids too, and so does the database; answers get lost, all of them or some.
+//! In the end nothing fails for a while: a fault later on would mend what was passed
+//! over. `OUTBOX_SEED` repeats a run.
 
 #![allow(clippy::print_stdout, reason = "a run that failed is repeated by its seed")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use murmur_mesh::stream::EVENTS;
@@ -25,6 +27,8 @@ use crate::support::{Process, Setup, Wire, World, eventually};
 const WINDOW: Duration = Duration::from_secs(1);
 /// For so long faults happen.
 const FOR: Duration = Duration::from_secs(12);
+/// For so long the service goes on committing after the last one.
+const CALM: Duration = Duration::from_secs(2);
 
 fn seed() -> u64 {
     let given = std::env::var("OUTBOX_SEED").ok().and_then(|text| text.parse().ok());
@@ -37,6 +41,9 @@ fn setup() -> Setup {
     // What is acknowledged is on disk: of what a broker forgets no outbox knows.
     Setup { duplicate_window: WINDOW, jetstream: "sync_interval: always", ..Setup::default() }
 }
+
+/// What an answer to a publish begins with.
+const STORED: &[u8] = br#"{"stream":"EVENTS""#;
 
 /// What one writer writes: a few rows of its own keys in each transaction.
 struct Work {
@@ -67,15 +74,29 @@ impl Work {
     }
 }
 
-/// Kills, stops and starts the sidecar processes and the broker.
+/// Kills, stops and starts the sidecar processes and the broker, and what is lost on the way between them.
 struct Faults {
     random: SmallRng,
     until: Instant,
+    wire: Wire,
+    /// Every second answer to a publish gets lost, and the connection stays.
+    loses_some: Arc<AtomicBool>,
 }
 
 impl Faults {
-    fn new(seed: u64) -> Self {
-        Self { random: SmallRng::seed_from_u64(seed), until: Instant::now() + FOR }
+    /// Gets in between the broker and the sidecars that are started from now on.
+    async fn new(seed: u64, world: &mut World) -> Self {
+        let loses_some = Arc::<AtomicBool>::default();
+        let (loses, answers) = (loses_some.clone(), AtomicUsize::new(0));
+        let wire = Wire::losing(world.broker.port(), move |message| {
+            let is_answer = message.windows(STORED.len()).any(|some| some == STORED);
+            is_answer
+                && loses.load(Ordering::Relaxed)
+                && answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+        });
+        let wire = wire.await;
+        world.wire = Some(wire.port);
+        Self { random: SmallRng::seed_from_u64(seed), until: Instant::now() + FOR, wire, loses_some }
     }
 
     async fn wait(&mut self, milliseconds: std::ops::Range<u64>) {
@@ -84,13 +105,28 @@ impl Faults {
 
     /// What the broker says is lost for a while, and then so are the connections: what it has stored meanwhile the
     /// sidecars do not know.
-    async fn answers_lost(&mut self, wire: &Wire) {
-        wire.hold();
+    async fn all_answers_lost(&mut self) {
+        self.wire.hold();
         if self.random.random_bool(0.5) {
             tokio::time::sleep(WINDOW).await;
         }
         self.wait(20..400).await;
-        wire.cut();
+        self.wire.cut();
+    }
+
+    /// Of what is sent at the same time some is known to be stored, and some is not, for longer than the broker knows
+    /// message ids.
+    async fn some_answers_lost(&mut self) {
+        // What has piled up goes as batches, of which each has one answer.
+        self.wait(300..500).await;
+        self.loses_some.store(true, Ordering::Relaxed);
+        self.wait(20..200).await;
+        self.loses_some.store(false, Ordering::Relaxed);
+        tokio::time::sleep(WINDOW).await;
+        // Else they are given up in their own time, if nothing else happens before.
+        if self.random.random_bool(0.8) {
+            self.wire.cut();
+        }
     }
 
     async fn kill_sidecar(&mut self, world: &World, sidecars: &mut [Process]) {
@@ -136,8 +172,7 @@ async fn whatever_fails_each_row_committed_in_sqlite_is_stored_once_and_in_order
     let path = folder.path().join("service.db");
     murmur_sidecar::database::sqlite::prepare(&path).unwrap();
     let mut world = world(DatabaseSettings::Sqlite(path.clone()), setup()).await;
-    let wire = Wire::to(world.broker.port(), Duration::ZERO).await;
-    world.wire = Some(wire.port);
+    let mut faults = Faults::new(seed, &mut world).await;
     let mut sidecars = vec![Process::start(&world, &[])];
     sidecars[0].until_connected().await;
 
@@ -170,15 +205,16 @@ async fn whatever_fails_each_row_committed_in_sqlite_is_stored_once_and_in_order
             }
         })
     };
-    let mut faults = Faults::new(seed);
     while Instant::now() < faults.until {
         faults.wait(20..400).await;
-        match faults.random.random_range(0..10) {
-            0..=5 => faults.kill_sidecar(&world, &mut sidecars).await,
-            6 | 7 => faults.answers_lost(&wire).await,
+        match faults.random.random_range(0..12) {
+            0..=4 => faults.kill_sidecar(&world, &mut sidecars).await,
+            5 | 6 => faults.all_answers_lost().await,
+            7..=9 => faults.some_answers_lost().await,
             _ => faults.broker_away(&mut world, &mut sidecars).await,
         }
     }
+    tokio::time::sleep(CALM).await;
     stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
     let connection = open();
@@ -233,8 +269,7 @@ async fn whatever_fails_each_row_committed_in_postgres_is_stored_once_and_in_ord
     let server = Postgres::start(&["fsync = off"]).await.unwrap();
     let credentials = server.credentials().unwrap();
     let mut world = world(DatabaseSettings::Postgres(credentials), setup()).await;
-    let wire = Wire::to(world.broker.port(), Duration::ZERO).await;
-    world.wire = Some(wire.port);
+    let mut faults = Faults::new(seed, &mut world).await;
     let mut sidecars = vec![Process::start(&world, &[]), Process::start(&world, &[])];
     for sidecar in &sidecars {
         sidecar.until_connected().await;
@@ -246,14 +281,14 @@ async fn whatever_fails_each_row_committed_in_postgres_is_stored_once_and_in_ord
     let writers: Vec<_> = (0..3)
         .map(|writer| tokio::spawn(write(server.clone(), stop.clone(), Work::new(seed, writer))))
         .collect();
-    let mut faults = Faults::new(seed);
     while Instant::now() < faults.until {
         faults.wait(20..400).await;
-        match faults.random.random_range(0..12) {
-            0..=5 => faults.kill_sidecar(&world, &mut sidecars).await,
-            6 | 7 => faults.broker_away(&mut world, &mut sidecars).await,
-            8 | 9 => faults.answers_lost(&wire).await,
-            10 => {
+        match faults.random.random_range(0..14) {
+            0..=4 => faults.kill_sidecar(&world, &mut sidecars).await,
+            5 | 6 => faults.broker_away(&mut world, &mut sidecars).await,
+            7 | 8 => faults.all_answers_lost().await,
+            9..=11 => faults.some_answers_lost().await,
+            12 => {
                 let postgres = server.read().await.connect("postgres", "postgres").await.unwrap();
                 let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'murmur'";
                 postgres.batch_execute(end).await.unwrap();
@@ -266,6 +301,7 @@ async fn whatever_fails_each_row_committed_in_postgres_is_stored_once_and_in_ord
             }
         }
     }
+    tokio::time::sleep(CALM).await;
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();

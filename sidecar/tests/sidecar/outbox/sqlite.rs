@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::Config as Stream;
 use murmur_mesh::stream::EVENTS;
 use murmur_sidecar::database::DatabaseSettings;
+use murmur_sidecar::limits::Limits;
 use murmur_test_support::process::cpu_seconds;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -203,6 +204,30 @@ async fn what_was_stored_although_its_answer_was_lost_is_not_stored_again_after_
         all += count;
         assert_eq!(world.stored(EVENTS).await, all as u64);
     }
+}
+
+#[tokio::test]
+async fn the_mark_does_not_pass_an_event_whose_answer_was_lost_alone() {
+    let (database, window) = (Database::new(), Duration::from_secs(1));
+    // It is given up only when the broker does not know its message id any more.
+    let limits = Limits { publish_timeout: window * 2, ..Limits::default() };
+    let setup = Setup { duplicate_window: window, limits, ..Setup::default() };
+    let mut world = world(database.settings(), setup).await;
+    let second = br#"{"stream":"EVENTS","seq":2"#;
+    let wire = Wire::losing(world.broker.port(), |message| {
+        message.windows(second.len()).any(|some| some.starts_with(second))
+    });
+    let wire = wire.await;
+    world.wire = Some(wire.port);
+    world.run().await;
+    let insert = "INSERT INTO murmur_outbox (type, partitionkey)";
+    database.open().execute(&format!("{insert} VALUES ('T', 'first')"), []).unwrap();
+    until_stored(&world, 1).await;
+    // Both go at the same time; the later one's answer comes.
+    database.open().execute(&format!("{insert} VALUES ('T', 'a'), ('T', 'b')"), []).unwrap();
+    eventually("the table is empty", async || database.number("SELECT count(*) FROM murmur_outbox") == 0)
+        .await;
+    assert_eq!(by_key(&stored(&world).await).values().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
 #[tokio::test]
