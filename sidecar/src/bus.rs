@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub mod credentials;
 pub(crate) mod delivered;
 pub(crate) mod headers;
+pub(crate) mod leader;
 pub(crate) mod replies;
 
 pub(crate) use connection::Bus;

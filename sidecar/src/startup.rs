@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, leader};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -107,8 +107,9 @@ async fn caught_up(bus: &Bus, config: &SidecarConfig, goals: &mut BTreeMap<Strin
     for subscription in config.subscriptions.iter().filter(|subscription| !subscription.suspend) {
         for (_, durable) in subscription.durables() {
             let asking = bus.client().request(subject::info_request(&durable), Bytes::new());
-            let answer = timeout(ANSWER, asking).await;
-            let info = answer.ok().and_then(Result::ok).map(|answer| serde_json::from_slice(&answer.payload));
+            let answer = timeout(ANSWER, asking).await.ok().and_then(Result::ok);
+            let answer = answer.filter(|answer| leader::speaks(bus.client(), &answer.payload));
+            let info = answer.map(|answer| serde_json::from_slice(&answer.payload));
             // One that is not there yet has all before it.
             let Some(Ok(info)) = info else { return false };
             let goal = goals.entry(durable.to_string()).or_insert_with(|| Goal::of(&info));

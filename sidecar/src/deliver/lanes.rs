@@ -312,12 +312,18 @@ impl<E> Lanes<E> {
         positions
     }
 
-    /// Takes out all of these durables that is not out, in stream order.
-    pub(super) fn release(&mut self, durables: impl Fn(usize) -> bool) -> Vec<E> {
+    /// The last place in the stream of which an event of this durable is held; 0 where none is.
+    pub(super) fn last(&self, durable: usize) -> u64 {
+        let places = self.held.keys().filter(|position| position.durable == durable);
+        places.map(|position| position.sequence).max().unwrap_or_default()
+    }
+
+    /// Takes out all of these that is not out, in stream order.
+    pub(super) fn release(&mut self, these: impl Fn(Position) -> bool) -> Vec<E> {
         let mut positions: Vec<_> = self
             .held
             .iter()
-            .filter(|(position, held)| held.state != State::Out && durables(position.durable))
+            .filter(|(position, held)| held.state != State::Out && these(**position))
             .map(|(position, _)| *position)
             .collect();
         positions.sort_unstable_by_key(|position| position.sequence);

@@ -46,6 +46,9 @@ pub(super) struct Pull {
     pub(super) vouches: bool,
     /// The last event that came, by its place in the stream.
     pub(super) last: u64,
+    /// The last place in the stream of what was held when the connection was lost, until the broker is known to
+    /// remember that it handed that out.
+    pub(super) doubted: Option<u64>,
     /// When the broker is asked for a sign of life, as no pull brings one.
     pub(super) next_sign: Instant,
     /// When the broker is asked how far it is, for no other reason.
@@ -161,6 +164,7 @@ impl Pull {
             give_back_at: None,
             vouches: false,
             last: 0,
+            doubted: None,
             next_sign: now,
             look_at: None,
             held: 0,

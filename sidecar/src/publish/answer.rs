@@ -102,8 +102,11 @@ const MESSAGE_EXCEEDS_MAXIMUM: u32 = 10054;
 const STORE_FAILED: u32 = 10077;
 const HEADER_EXCEEDS_MAXIMUM: u32 = 10097;
 const WRONG_LAST_MESSAGE_ID: u32 = 10070;
+/// `wrong last sequence: {seq}`: of what is stored; 0 where that could not be read.
 const WRONG_LAST_SEQUENCE: u32 = 10071;
-const WRONG_LAST_SEQUENCE_CONSTANT: u32 = 10164;
+/// Another message of this subject is being stored at this moment (in a cluster): it may come to nothing, as when its
+/// leader falls (`checkMsgHeadersPreClusteredProposal`).
+const SUBJECT_UNDER_WAY: u32 = 10164;
 /// A message of the same id is being stored at this moment (in a cluster).
 const DUPLICATE_UNDER_WAY: u32 = 10158;
 const DUPLICATE_IN_BATCH: u32 = 10201;
@@ -169,7 +172,7 @@ fn parse_json(json: &[u8]) -> Result<Answer, PublishError> {
 impl PublishError {
     /// Whether the subject already holds a message although none was expected.
     pub(crate) fn is_already_there(&self) -> bool {
-        matches!(self, Self::Refused { code: WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT, .. })
+        matches!(self, Self::Refused { code: WRONG_LAST_SEQUENCE, description } if !description.ends_with(": 0"))
     }
 
     /// Whether, when an attempt before had no answer, nobody can say after this one what became of it:
@@ -185,7 +188,7 @@ impl PublishError {
 
     /// Whether it is worth a moment's wait: a copy of the message is being stored.
     pub(super) fn is_duplicate_under_way(&self) -> bool {
-        matches!(self, Self::Refused { code: DUPLICATE_UNDER_WAY, .. })
+        matches!(self, Self::Refused { code: DUPLICATE_UNDER_WAY | SUBJECT_UNDER_WAY, .. })
     }
 
     /// Whether a batch was not taken up because too many are open.
@@ -245,8 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_that_is_being_stored_is_not_there_yet() {
+        let under_way = error(10164, "wrong last sequence");
+        assert!(!under_way.is_already_there());
+        assert!(under_way.is_duplicate_under_way());
+    }
+
+    #[test]
     fn a_dead_letter_that_is_there_already_is_recognised() {
         assert!(error(10071, "wrong last sequence: 1").is_already_there());
+        assert!(error(10071, "wrong last sequence: 10").is_already_there());
+        assert!(!error(10071, "wrong last sequence: 0").is_already_there(), "the store could not be read");
         assert!(!error(10077, "maximum bytes exceeded").is_already_there());
     }
 }

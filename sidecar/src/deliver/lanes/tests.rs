@@ -209,3 +209,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_past_a_place_of_the_stream_is_let_go_but_for_what_is_out() {
+    let now = Instant::now();
+    let mut lanes = Lanes::new();
+    for sequence in [3, 5, 7, 9] {
+        lanes.admit(Position { durable: 0, sequence }, Some(sequence), sequence);
+    }
+    lanes.admit(Position { durable: 1, sequence: 20 }, None, 20);
+    assert_eq!((lanes.last(0), lanes.last(1), lanes.last(2)), (9, 20, 0));
+    for _ in 0..3 {
+        lanes.next(now);
+    }
+    assert_eq!(lanes.release(|position| position.durable == 0 && position.sequence > 5), [9], "7 is out");
+    assert_eq!((lanes.last(0), lanes.len()), (7, 4));
+}

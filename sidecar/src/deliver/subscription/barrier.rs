@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{RETRY, SHORT_SIGN_INTERVAL, SIGN_INTERVAL, Subscription};
 use crate::bus::delivered::{GIVE_BACK, unseen};
+use crate::bus::leader;
 use crate::deliver::barrier::{Barrier, Census, Look};
 use crate::deliver::lanes::Position;
 use crate::deliver::recall::{self, Knowledge};
@@ -42,6 +43,7 @@ impl Subscription {
     /// What was on its way here may be lost.
     pub(super) fn shut_unsure(&mut self, now: Instant) {
         for index in 0..self.pulls.len() {
+            self.pulls[index].doubted = Some(self.lanes.last(index));
             if self.pulls[index].has_pin() {
                 self.shut(index, Barrier::shut_unsure(now));
             }
@@ -82,6 +84,9 @@ impl Subscription {
 
     /// The broker's answer to that.
     pub(super) fn looked(&mut self, index: usize, answer: &[u8], now: Instant) {
+        if !leader::speaks(self.runner.bus.client(), answer) {
+            return;
+        }
         match self.pulls[index].said.informed(answer) {
             said::Whose::Same(words) => words.into_iter().for_each(|(reply, word)| self.say(reply, word)),
             said::Whose::Another => return self.is_replaced = true,
@@ -89,6 +94,7 @@ impl Subscription {
         }
         let Ok(look) = serde_json::from_slice::<Look>(answer) else { return };
         self.pulls[index].answered();
+        self.forgets(index, look.upto());
         let given_back = self.peers.released(self.pulls[index].durable.as_str()).unwrap_or(0);
         let mut here = Census { held: 0, again: false };
         for (sequence, held) in self.lanes.up_to(index, look.upto()) {
@@ -107,6 +113,19 @@ impl Subscription {
         if let Some(places) = self.pulls[index].recall.looked(&look, here.held, whose, now) {
             self.give_back_unseen(index, places, look.handed_out());
         }
+    }
+
+    /// A broker that was killed may not know any more that it handed out the last events: they come again, each in its
+    /// place. To go on with those that are here would be to pass others, which it handed to another replica before them.
+    fn forgets(&mut self, index: usize, upto: u64) {
+        if self.pulls[index].doubted.take().is_none_or(|last| last <= upto) {
+            return;
+        }
+        let forgotten = |position: Position| position.durable == index && position.sequence > upto;
+        let events = self.lanes.release(forgotten).len();
+        self.recount();
+        let durable = &self.pulls[index].durable;
+        tracing::debug!(%durable, events, upto, "the bus has forgotten what it handed out last");
     }
 
     /// Who can have what is out and not held here.

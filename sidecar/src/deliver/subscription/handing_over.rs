@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Arrivals, Ended, LET_GO, Subscription};
 use crate::bus::delivered::GIVE_BACK;
+use crate::deliver::lanes::Position;
 use crate::deliver::recall::Recall;
 
 impl Subscription {
@@ -114,7 +115,7 @@ impl Subscription {
             pull.lacks();
         }
         let pulls = &self.pulls;
-        let due = |index: usize| pulls[index].give_back_at.is_some_and(|at| at <= now);
+        let due = |position: Position| pulls[position.durable].give_back_at.is_some_and(|at| at <= now);
         for held in self.lanes.release(due) {
             self.say(held.reply, GIVE_BACK);
         }
