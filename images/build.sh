@@ -22,6 +22,14 @@ image() {
   images+=("$name")
 }
 
+# at_most NAME:TAG MEGABYTES: what every pod of every service pulls does not grow unseen
+at_most() {
+  local bytes; bytes=$(docker image inspect -f '{{.Size}}' "$1")
+  [ "$bytes" -le $(($2 * 1000000)) ] || fail "the image $1 has $bytes bytes, and may have $2 MB: see what has come" \
+    "in (cargo tree -p murmur-sidecar -e features); leave a dependency or a feature out, or build what is seldom used" \
+    "for size ([profile.release.package] in Cargo.toml)"
+}
+
 # context FOLDER PROGRAM...: a folder with this Dockerfile and these programs alone
 context() {
   local made; made=$WORK/context/$(basename "$1")
@@ -50,6 +58,7 @@ murmur() {
   rust
   image "murmur/operator:$TAG" "$(context images/operator "$programs/murmur-operator" "$programs/murmur")"
   image "murmur/sidecar:$TAG" "$(context images/sidecar "$programs/murmur-sidecar")"
+  at_most "murmur/sidecar:$TAG" 15
   # the command line is for this machine too: beside kubectl, which finds it as `kubectl murmur`
   install "$programs/murmur" "$BIN/murmur"
   ln -sf murmur "$BIN/kubectl-murmur"
