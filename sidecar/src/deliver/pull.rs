@@ -259,9 +259,10 @@ impl Pull {
         let room = window.events.saturating_sub(self.held);
         let most = window.bytes.saturating_mul(self.barrier.stretch(now));
         let bytes = most.saturating_sub(self.held_bytes);
-        // A little room is not worth a round trip, unless nothing is held at all.
+        // A little room is not worth a round trip, unless nothing is held at all, or what is held waits for what is not.
         let worth = room * 4 >= window.events && bytes * 4 >= window.bytes;
-        let fill = self.barrier.may_fill(now) && (worth || self.held == 0);
+        let waits = !self.barrier.is_open() && room > 0 && bytes > 0;
+        let fill = self.barrier.may_fill(now) && (worth || waits || self.held == 0);
         if let Some(open) = &self.open
             && open.asked > 0
             && !(open.empty && fill)

@@ -56,6 +56,7 @@ fn one_pull_at_a_time_asks_for_what_there_is_room_for() {
 #[test]
 fn without_room_a_pull_that_nothing_fits_into_renews_the_pin() {
     let (mut pull, now) = pull(Shard::Number(0));
+    pull.barrier = Barrier::open();
     pull.event(Some(&pinned("a")), 1);
     pull.held = 90;
     let ask = pull.ask(now, WINDOW).unwrap();
@@ -116,6 +117,23 @@ fn a_pull_that_nothing_fits_into_is_not_repeated_at_once_but_gives_way_to_one_th
     assert!(pull.ask(now, WINDOW).is_none());
     pull.barrier.expect_nothing();
     assert_eq!(body(&pull.ask(now, WINDOW).unwrap())["batch"], 100);
+}
+
+#[test]
+fn while_what_is_held_waits_for_what_is_not_even_a_little_room_is_asked_for() {
+    let (mut pull, now) = pull(Shard::Number(0));
+    pull.event(Some(&pinned("a")), 1);
+    for _ in 1..WINDOW.events {
+        pull.takes(1);
+    }
+    assert_eq!(body(&pull.ask(now, WINDOW).unwrap())["batch"], 1, "what is missing fits");
+    pull.restart(now);
+    pull.barrier = Barrier::open();
+    assert_eq!(
+        body(&pull.ask(now, WINDOW).unwrap())["max_bytes"],
+        1,
+        "nothing waits: later, and more at once"
+    );
 }
 
 #[test]
