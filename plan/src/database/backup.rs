@@ -72,7 +72,7 @@ pub(super) fn cron_job(
             "metadata": metadata(service, name)?,
             "spec": {
                 "schedule": backup.schedule, "concurrencyPolicy": "Forbid", "startingDeadlineSeconds": 3600,
-                "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 3,
+                "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 3,
                 "jobTemplate": {"metadata": {"labels": labels}, "spec": {"backoffLimit": 3, "activeDeadlineSeconds": 7200, "template": {
                     "metadata": {"labels": labels},
                     "spec": pod(service, backup, recipe, image),

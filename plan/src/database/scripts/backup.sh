@@ -3,8 +3,12 @@
 # removed by the next.
 set -eu
 umask 077
+# One on demand may meet a scheduled one: they take turns, and what is unfinished is nobody's.
+exec 9>/backup/.lock
+flock 9
 rm -rf /backup/*.unfinished
 name=$(date -u +%Y%m%dT%H%M%SZ)
+while [ -e "/backup/$name" ]; do sleep 1; name=$(date -u +%Y%m%dT%H%M%SZ); done
 work=/backup/$name.unfinished
 mkdir "$work"
 . /etc/murmur/files/save.sh
