@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use murmur_crds::Microservice;
 use murmur_mesh::config::SidecarConfig;
 use murmur_plan::database::image;
+use murmur_plan::status::database::has_no_volume;
 
 use super::plan::Known;
 use super::status::Findings;
@@ -22,6 +23,9 @@ const AGAIN: Duration = Duration::from_secs(600);
 
 /// When to look again while the first connection to the bus is being made.
 const SOON: Duration = Duration::from_secs(2);
+
+/// How often the events about a claim that has no volume are looked at: they are not watched.
+const EVENTS: Duration = Duration::from_secs(10);
 
 /// Reconciles a Microservice.
 ///
@@ -48,7 +52,9 @@ pub async fn reconcile(resource: Arc<Microservice>, context: Arc<Context>) -> Re
     {
         return Ok(Action::requeue(SOON));
     }
-    let written = status::write(&resource, &context, &findings).await?;
+    let claim = status::claim(&resource, &context, &findings);
+    findings.look_again(claim.as_ref().filter(|claim| has_no_volume(claim)).map(|_| EVENTS));
+    let written = status::write(&resource, &context, &findings, claim.as_ref()).await?;
     outcome?;
     let again = findings.again.map_or(AGAIN, |again| again.clamp(SOON, AGAIN));
     Ok(match written {

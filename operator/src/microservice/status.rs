@@ -64,40 +64,83 @@ pub(super) async fn write(
     resource: &Microservice,
     context: &Context,
     findings: &Findings,
+    claim: Option<&PersistentVolumeClaim>,
 ) -> Result<Written, Error> {
     let namespace = resource.namespace().unwrap_or_default();
     let servers = copies(&context.cache.database_pods(&namespace, &resource.name_any()));
-    let probe = match database::not_ready(&servers) {
+    let told = match database::told_by(claim, &servers) {
         None => None,
-        Some(pod) => probe_says(context, &namespace, pod).await,
+        Some(by) => events_tell(context, &namespace, by).await,
     };
-    let status = status(resource, context, findings, &servers, probe.as_deref());
+    let database = database::Observed {
+        claim,
+        pods: &servers,
+        told: told.as_deref(),
+        blocked: findings.database.as_ref(),
+        refused: findings.refused.as_ref(),
+    };
+    let status = status(resource, context, findings, database);
     context.status.write(resource, &json!(status)).await.map_err(Error::Status)
 }
 
-/// What the kubelet says about a pod's readiness probe: an event is the only place where it does.
-async fn probe_says(context: &Context, namespace: &str, pod: &str) -> Option<String> {
+/// What the kubelet says about a pod's readiness probe, or whoever makes volumes about a claim that has none: events
+/// are the only place where they do.
+async fn events_tell(context: &Context, namespace: &str, by: database::Told<'_>) -> Option<String> {
     let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
-    let fields = format!("involvedObject.kind=Pod,involvedObject.name={pod},reason=Unhealthy");
+    let fields = match by {
+        database::Told::Pod(name) => {
+            format!("involvedObject.kind=Pod,involvedObject.name={name},reason=Unhealthy")
+        }
+        database::Told::Claim(name) => {
+            format!("involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name},type=Warning")
+        }
+    };
     // It adds to what is known anyway: the status is written without it, too.
     let found = events.list(&ListParams::default().fields(&fields).limit(50)).await.ok()?;
-    let probe = |event: &Event| {
-        Some(event.message.as_deref()?.strip_prefix("Readiness probe failed: ")?.trim().to_owned())
+    let said = |event: &Event| {
+        let said = event.message.as_deref()?;
+        let said = match by {
+            database::Told::Pod(_) => said.strip_prefix("Readiness probe failed: ")?,
+            database::Told::Claim(_) => said,
+        };
+        Some(said.trim().to_owned())
     };
     found
         .items
         .iter()
-        .filter_map(|event| Some((event.last_timestamp.clone(), probe(event)?)))
+        .filter_map(|event| Some((event.last_timestamp.clone(), said(event)?)))
         .max()
         .map(|last| last.1)
+}
+
+/// Whose objects are looked at.
+fn owner(resource: &Microservice) -> Owner {
+    Owner {
+        uid: resource.uid().unwrap_or_default(),
+        service: resource.name_any(),
+        namespace: resource.namespace().unwrap_or_default(),
+    }
+}
+
+/// The claim of its database or volume.
+pub(super) fn claim(
+    resource: &Microservice,
+    context: &Context,
+    findings: &Findings,
+) -> Option<PersistentVolumeClaim> {
+    let service = findings.service.as_ref()?;
+    let name = match service.database {
+        Some(_) => labels::database(&service.name),
+        None => labels::data_claim(&service.name),
+    };
+    newest(context, findings, &owner(resource), &name)
 }
 
 fn status(
     resource: &Microservice,
     context: &Context,
     findings: &Findings,
-    servers: &[Pod],
-    probe: Option<&str>,
+    database: database::Observed<'_>,
 ) -> MicroserviceStatus {
     let previous = resource.status.as_ref();
     let now = Timestamp::now();
@@ -106,30 +149,13 @@ fn status(
         let unknown = Problem::new("Unknown", "it has not been looked at");
         return invalid(previous, generation, findings.blocked.as_ref().unwrap_or(&unknown), now);
     };
-    let namespace = resource.namespace().unwrap_or_default();
-    let name = service.name.as_str();
-    let owner = Owner {
-        uid: resource.uid().unwrap_or_default(),
-        service: name.to_owned(),
-        namespace: namespace.clone(),
-    };
-    let deployment: Option<Deployment> = newest(context, findings, &owner, name);
-    let claim = match service.database {
-        Some(_) => labels::database(&service.name),
-        None => labels::data_claim(&service.name),
-    };
-    let claim: Option<PersistentVolumeClaim> = newest(context, findings, &owner, &claim);
-    let pods = copies(&context.cache.pods(&namespace, name));
+    let owner = owner(resource);
+    let deployment: Option<Deployment> = newest(context, findings, &owner, &owner.service);
+    let pods = copies(&context.cache.pods(&owner.namespace, &owner.service));
     let observed = Observed {
         deployment: deployment.as_ref(),
         pods: &pods,
-        database: database::Observed {
-            claim: claim.as_ref(),
-            pods: servers,
-            probe,
-            blocked: findings.database.as_ref(),
-            refused: findings.refused.as_ref(),
-        },
+        database,
         blocked: findings.blocked.clone(),
         bus: findings.bus.clone(),
         outbox: findings.outbox.clone(),

@@ -27,10 +27,17 @@ async fn secret(world: &World, ns: &str, name: &str) -> anyhow::Result<Value> {
 fn a_server_gets_all_that_it_needs_and_is_ready_when_it_answers() {
     test("a server", |world| async move {
         let ns = world.namespace("server").await?;
+        let lacks = json!({"metadata": {"generateName": "users-db."}, "type": "Warning",
+            "reason": "ProvisioningFailed", "message": "storageclass \"fast\" not found",
+            "lastTimestamp": "2026-11-21T10:00:00Z",
+            "involvedObject": {"kind": "PersistentVolumeClaim", "name": "users-db", "namespace": ns}});
+        let lacks: Event = serde_json::from_value(lacks)?;
+        world.api::<Event>(&ns).create(&PostParams::default(), &lacks).await?;
         world.microservice(&ns, "users", postgres(&json!({}))).await?;
         world.condition(&ns, "users", "BusReady", "True").await?;
-        let (reason, _) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
+        let (reason, message) = world.condition(&ns, "users", "DatabaseReady", "False").await?;
         assert_eq!(reason, "ClaimPending");
+        assert!(message.contains("storageclass \"fast\" not found"), "{message}");
         world.api::<Service>(&ns).get("users-db").await?;
         world.api::<ServiceAccount>(&ns).get("users-db").await?;
         world.api::<NetworkPolicy>(&ns).get("users-db").await?;
@@ -135,12 +142,19 @@ fn data_and_credentials_survive_their_service_and_are_taken_up_again() {
         );
         assert_eq!(claims.get("kept-db").await?.metadata.uid, claim);
 
-        // Without the field the server goes, its data does not.
-        world.microservice(&ns, "kept", json!({})).await?;
-        wait("the server has gone", || async {
-            Ok(world.api::<StatefulSet>(&ns).get_opt("kept-db").await?.is_none().then_some(()))
-        })
-        .await?;
+        // Without the field the server goes, its data does not; not even data that goes with its service.
+        world.microservice(&ns, "stays", postgres(&delete)).await?;
+        world.condition(&ns, "stays", "BusReady", "True").await?;
+        for name in ["kept", "stays"] {
+            world.microservice(&ns, name, json!({})).await?;
+            wait("the server has gone", || async {
+                let set = world.api::<StatefulSet>(&ns).get_opt(&format!("{name}-db")).await?;
+                Ok(set.is_none().then_some(()))
+            })
+            .await?;
+        }
+        assert!(claims.get("stays-db").await?.metadata.deletion_timestamp.is_none());
+        world.api::<Secret>(&ns).get("stays-db").await?;
         assert_eq!(claims.get("kept-db").await?.metadata.uid, claim);
         assert_eq!(secret(&world, &ns, "kept-db").await?["data"], before["data"]);
         Ok(())

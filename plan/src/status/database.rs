@@ -13,8 +13,33 @@ use crate::microservice::ValidMicroservice;
 /// The longest part of a server's last words, in characters.
 const LAST_WORDS: usize = 400;
 
-/// The pod of a server that runs and is not ready: its probe says why.
-pub fn not_ready(pods: &[Pod]) -> Option<&str> {
+/// What events of the cluster tell the cause of, and nothing else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// The pod of this name: its server runs and is not ready, and its probe says why.
+    Pod(&'a str),
+    /// The claim of this name: it has no volume, and whoever makes volumes says why.
+    Claim(&'a str),
+}
+
+/// Whose events tell the cause, if they do.
+pub fn told_by<'a>(claim: Option<&'a PersistentVolumeClaim>, pods: &'a [Pod]) -> Option<Told<'a>> {
+    match claim.filter(|claim| has_no_volume(claim)) {
+        Some(claim) => claim.metadata.name.as_deref().map(Told::Claim),
+        None => not_ready(pods).map(Told::Pod),
+    }
+}
+
+/// Whether a claim waits for a volume.
+pub fn has_no_volume(claim: &PersistentVolumeClaim) -> bool {
+    phase(claim) == "Pending"
+}
+
+fn phase(claim: &PersistentVolumeClaim) -> &str {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+}
+
+fn not_ready(pods: &[Pod]) -> Option<&str> {
     let pod = pods.iter().find(|pod| {
         let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         let mut server = containers.filter(|container| container.name == database::CONTAINER);
@@ -30,8 +55,8 @@ pub struct Observed<'a> {
     pub claim: Option<&'a PersistentVolumeClaim>,
     /// The pods of its server.
     pub pods: &'a [Pod],
-    /// What the probe of its server said last, where that runs and is not ready.
-    pub probe: Option<&'a str>,
+    /// What the events of the one that [`told_by`] names said last.
+    pub told: Option<&'a str>,
     /// Why it cannot be had: credentials that are gone, the Secret of one elsewhere that is missing.
     pub blocked: Option<&'a Problem>,
     /// What was asked for and is not done, while all goes on as before.
@@ -45,7 +70,7 @@ pub(super) fn of(service: &ValidMicroservice, observed: &Observed<'_>) -> Option
         Some(server) => with_server(service, server, observed),
         None if sqlite => {
             let name = labels::data_claim(&service.name);
-            let found = Found::of_claim(&name, observed.claim);
+            let found = Found::of_claim(&name, observed);
             (status(found.phase, name), found.finding)
         }
         None => match &service.external {
@@ -89,7 +114,7 @@ fn with_server(
     observed: &Observed<'_>,
 ) -> (DatabaseStatus, Finding) {
     let name = labels::database(&service.name);
-    let mut found = Found::of_claim(&name, observed.claim);
+    let mut found = Found::of_claim(&name, observed);
     match found.phase {
         DatabasePhase::Bound => {
             let grows = found.reason_is("StorageGrowing").then_some(found.finding);
@@ -132,13 +157,12 @@ impl Found {
         self.finding.reason == reason
     }
 
-    fn of_claim(name: &str, claim: Option<&PersistentVolumeClaim>) -> Self {
+    fn of_claim(name: &str, observed: &Observed<'_>) -> Self {
         use DatabasePhase::{Bound, Lost, Pending};
-        let Some(claim) = claim else {
+        let Some(claim) = observed.claim else {
             return Self::new(Pending, false, "ClaimMissing", format!("the claim {name} is not there yet"));
         };
-        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-        match phase.unwrap_or("Pending") {
+        match phase(claim) {
             "Bound" => match growth(claim) {
                 Some(message) => Self::new(Bound, true, "StorageGrowing", message),
                 None => Self::new(Bound, true, "Bound", format!("the claim {name} is bound")),
@@ -151,12 +175,14 @@ impl Found {
                     "the volume of the claim {name} has gone: restore it, or delete the claim to start anew"
                 ),
             ),
-            _ => Self::new(
-                Pending,
-                false,
-                "ClaimPending",
-                format!("the claim {name} has no volume yet: kubectl describe pvc {name} says why"),
-            ),
+            _ => {
+                let why = match observed.told {
+                    Some(said) => tail(said).to_owned(),
+                    None => format!("kubectl describe pvc {name} says why"),
+                };
+                let text = format!("the claim {name} has no volume yet: {why}");
+                Self::new(Pending, false, "ClaimPending", text)
+            }
         }
     }
 
@@ -191,7 +217,7 @@ impl Found {
         }
         match container {
             Some(container) if container.started == Some(true) => {
-                let text = match observed.probe {
+                let text = match observed.told {
                     Some(said) => format!("the server runs and is not ready: {}", tail(said)),
                     None => format!(
                         "the server does not answer, or its volume is full: kubectl describe pod {pod_name} shows \

@@ -74,18 +74,18 @@ fn a_server_that_is_not_ready_says_why() {
 #[test]
 fn what_the_probe_says_is_the_cause_of_a_server_that_runs_and_is_not_ready() {
     let pods = [pod(&json!({"started": true}))];
-    assert_eq!(not_ready(&pods), Some("a-db-0"));
     let bound = bound();
+    assert_eq!(told_by(Some(&bound), &pods), Some(Told::Pod("a-db-0")));
     let observed = Observed {
         claim: Some(&bound),
         pods: &pods,
-        probe: Some("the volume is full: 4 KiB of 1024 KiB are left\n"),
+        told: Some("the volume is full: 4 KiB of 1024 KiB are left\n"),
         ..Observed::default()
     };
     let (_, finding) = of(&valid("a", POSTGRES), &observed).unwrap();
     assert_eq!(finding.reason, "NotAnswering");
     assert!(finding.message.ends_with("not ready: the volume is full: 4 KiB of 1024 KiB are left"));
-    assert_eq!(not_ready(&[pod(&json!({"started": true, "ready": true}))]), None);
+    assert_eq!(told_by(Some(&bound), &[pod(&json!({"started": true, "ready": true}))]), None);
 }
 
 #[test]
@@ -112,6 +112,18 @@ fn a_server_without_a_pod_or_a_volume_says_so() {
     let (status, finding) = seen(Some(&pending), &[unschedulable], None);
     assert_eq!((status.phase, finding.reason.as_str()), (DatabasePhase::Pending, "ClaimPending"));
     assert!(finding.message.contains("no such class"), "{}", finding.message);
+}
+
+#[test]
+fn what_cannot_make_a_volume_says_why_the_claim_has_none() {
+    let mut pending = claim(&json!({"phase": "Pending"}));
+    pending.metadata.name = Some("a-db".to_owned());
+    assert_eq!(told_by(Some(&pending), &[]), Some(Told::Claim("a-db")));
+    let told = Some("storageclass.storage.k8s.io \"fast\" not found");
+    let observed = Observed { claim: Some(&pending), told, ..Observed::default() };
+    let (_, finding) = of(&valid("a", POSTGRES), &observed).unwrap();
+    assert_eq!(finding.reason, "ClaimPending");
+    assert!(finding.message.ends_with("no volume yet: storageclass.storage.k8s.io \"fast\" not found"));
 }
 
 #[test]
