@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::bus::{Bus, leader};
+use crate::settings::parse_config;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -94,11 +95,27 @@ pub(crate) async fn run(bus: Bus, configuration: watch::Receiver<Arc<SidecarConf
     let mut goals: BTreeMap<String, Goal> = BTreeMap::new();
     while !readiness.is_ready() {
         let config = configuration.borrow().clone();
-        if bus.link().connected && caught_up(&bus, &config, &mut goals).await {
+        let connected = bus.link().connected;
+        if connected && is_last(&bus, &config).await && caught_up(&bus, &config, &mut goals).await {
             tracing::info!("has caught up with the events that there were at its start");
             readiness.0.store(true, Ordering::Relaxed);
         }
         sleep(INTERVAL).await;
+    }
+}
+
+/// Whether this is the configuration that was published last: the one that the pod started with may be of a time when
+/// the service had fewer subscriptions.
+async fn is_last(bus: &Bus, config: &SidecarConfig) -> bool {
+    let asking = bus.client().request(subject::config_request(&config.service), Bytes::new());
+    match timeout(ANSWER, asking).await {
+        // A status instead of a message: none has been published yet.
+        Ok(Ok(answer)) if answer.status.is_some_and(|status| status.as_u16() >= 300) => true,
+        // One that cannot be used never takes the place of the one that there is.
+        Ok(Ok(answer)) => {
+            parse_config(&answer.payload).map_or(true, |last| last.generation <= config.generation)
+        }
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 

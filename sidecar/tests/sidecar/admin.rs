@@ -84,6 +84,30 @@ async fn a_pod_that_waits_until_it_has_caught_up_is_ready_once_it_has_and_stays_
 }
 
 #[tokio::test]
+async fn a_pod_that_started_with_an_older_configuration_waits_for_the_subscriptions_of_the_last() {
+    let away = Arc::new(AtomicBool::new(true));
+    let state = away.clone();
+    let service =
+        Service::start(move |_| (if state.load(Ordering::Relaxed) { 503 } else { 200 }, Duration::ZERO))
+            .await;
+    let mut world = World::start(Setup { sidecar: false, ..Setup::default() }).await;
+    let all = subscription("all", service.port, json!({"policy": "key", "shards": 1}));
+    world.durables(&all).await;
+    world.fill(5, |id| id.to_string()).await;
+    world.configure(|config| config["subscriptions"] = json!([all])).await;
+    world.with_file(|config| {
+        config["subscriptions"] = json!([]);
+        config["generation"] = json!(1);
+    });
+    world.wait_for = WaitFor::CaughtUp;
+    world.run().await;
+    eventually("it is offered something", async || service.count() > 0).await;
+    assert_eq!(get(world.admin, "/readyz").await.status, 503);
+    away.store(false, Ordering::Relaxed);
+    eventually("it is ready", async || get(world.admin, "/readyz").await.status == 200).await;
+}
+
+#[tokio::test]
 async fn without_the_bus_a_pod_that_waits_until_it_has_caught_up_is_not_ready() {
     let service = Service::ok().await;
     let subscriptions = vec![subscription("all", service.port, json!({"policy": "key", "shards": 1}))];
