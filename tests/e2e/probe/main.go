@@ -45,6 +45,7 @@ func main() {
 	mux.HandleFunc("POST /talk", talk)
 	mux.HandleFunc("/called/{status}", called)
 	mux.HandleFunc("PUT /door/{state}", deliveries.set)
+	mux.HandleFunc("PUT /disk/{state}", disk)
 	mux.HandleFunc("GET /reach", reach)
 	mux.HandleFunc("GET /files", files)
 	mux.HandleFunc("GET /environment", environment)

@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod command;
+pub mod disk;
 pub mod mesh;
 pub mod probe;
 pub mod sample;
@@ -13,6 +14,7 @@ pub mod wait;
 pub mod yaml;
 
 pub use cluster::Cluster;
+pub use disk::Disk;
 pub use mesh::TestMesh;
 pub use probe::Probe;
 pub use wait::eventually;

@@ -32,11 +32,23 @@ impl TestMesh {
     /// # Errors
     /// When the cluster refuses.
     pub async fn create(name: &str) -> Result<Self> {
+        Self::under(name, "restricted").await
+    }
+
+    /// Makes one under no Pod Security, for what gets at the node itself.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn unrestricted(name: &str) -> Result<Self> {
+        Self::under(name, "privileged").await
+    }
+
+    async fn under(name: &str, security: &str) -> Result<Self> {
         let cluster = Cluster::connect().await?;
         let namespace = format!("e2e-{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6]);
         let object: Namespace = serde_json::from_value(json!({"metadata": {
             "name": namespace,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted", "murmur.dev/e2e": "true"},
+            "labels": {"pod-security.kubernetes.io/enforce": security, "murmur.dev/e2e": "true"},
         }}))?;
         Api::all(cluster.client.clone()).create(&PostParams::default(), &object).await?;
         Ok(Self { cluster, namespace })
@@ -57,6 +69,18 @@ impl TestMesh {
     /// What kubectl says.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         command::run("kubectl", &[&["-n", &self.namespace], args].concat(), "").await
+    }
+
+    /// Waits until a Job is complete; gives what it printed.
+    ///
+    /// # Errors
+    /// When it is not in time, and its log is in the error.
+    pub async fn complete(&self, job: &str) -> Result<String> {
+        let job = format!("job/{job}");
+        let waited = self.kubectl(&["wait", "--for=condition=complete", &job, "--timeout=120s"]).await;
+        let log = self.kubectl(&["logs", &job]).await;
+        waited.with_context(|| format!("{job} is not complete, its log: {log:?}"))?;
+        log
     }
 
     /// Runs murmur on this mesh from here, as a user does: by the kubeconfig and a port-forward.

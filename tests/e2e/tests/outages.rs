@@ -77,6 +77,69 @@ async fn a_broker_that_stops_and_starts_costs_no_event_that_was_acknowledged() -
     mesh.delete().await
 }
 
+/// A service that is ready once it has caught up, with a mark that a rollout changes.
+fn catching_up(mark: &str) -> String {
+    let more = format!("  startup: {{waitFor: CaughtUp}}\n  env: [{{name: MARK, value: {mark}}}]");
+    [yaml::service("b", &more), yaml::subscription("b-ticks", "b", "")].concat()
+}
+
+#[tokio::test]
+async fn a_rollout_with_the_broker_away_goes_on_when_it_is_back_and_stops_nobody_meanwhile() -> Result<()> {
+    let mesh = TestMesh::create("rollout").await?;
+    mesh.apply(&[yaml::publisher("a"), catching_up("before")].concat()).await?;
+    let (a, b) = (mesh.ready("a").await?, mesh.ready("b").await?);
+    ensure!(a.publish("Tick", "before", "").await?.0 == StatusCode::OK);
+    b.receives(&["before".to_owned()], SOON).await?;
+
+    without_broker(async {
+        mesh.wait_for("Microservice", "b", "BusReady", "False", SOON).await?;
+        let plain = yaml::service("plain", "");
+        mesh.apply(
+            &[
+                yaml::service("a", "  publishes: [{type: Tick}]\n  env: [{name: MARK, value: after}]"),
+                plain,
+                catching_up("after"),
+            ]
+            .concat(),
+        )
+        .await?;
+        // What waits for no events is there without the bus, too.
+        for name in ["a", "plain"] {
+            let rollout = ["rollout", "status", &format!("deployment/{name}"), "--timeout=90s"];
+            mesh.kubectl(&rollout).await?;
+        }
+        // What waits for events has its new pod, not ready, and its old one, which serves.
+        eventually("the new pod of b runs", SOON, || async {
+            let pods = mesh.cluster.pods(&mesh.namespace, "murmur.dev/microservice=b").await?;
+            ensure!(pods.len() == 2, "{} pods", pods.len());
+            b.request(http::Method::GET, "/readyz", serde_json::Value::Null).await?;
+            Ok(Some(()))
+        })
+        .await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let replicas =
+            "jsonpath={.status.readyReplicas} {.status.updatedReplicas} {.status.availableReplicas}";
+        let replicas = mesh.kubectl(&["get", "deployment", "b", "-o", replicas]).await?;
+        ensure!(replicas == "1 1 1", "ready, updated and available replicas of b: {replicas}");
+        let pods = mesh.cluster.pods(&mesh.namespace, "murmur.dev/microservice=b").await?;
+        ensure!(pods.len() == 2, "b has {} pods", pods.len());
+        Ok(())
+    })
+    .await?;
+
+    let rollout = ["rollout", "status", "deployment/b", "--timeout=120s"];
+    mesh.kubectl(&rollout).await?;
+    for name in ["a", "b", "plain"] {
+        mesh.wait_for("Microservice", name, "Ready", "True", SOON).await?;
+    }
+    eventually("publishing works again", SOON, || async {
+        Ok((a.publish("Tick", "after", "").await?.0 == StatusCode::OK).then_some(()))
+    })
+    .await?;
+    b.receives(&["after".to_owned()], SOON).await?;
+    mesh.delete().await
+}
+
 #[tokio::test]
 async fn an_operator_that_is_killed_in_the_middle_leaves_nothing_half_done() -> Result<()> {
     let mesh = TestMesh::create("killed").await?;

@@ -16,15 +16,6 @@ spec:
   eventStore: {backup: {schedule: \"0 3 1 6 *\", storage: {size: 64Mi}}}
 ";
 
-/// Waits until a Job is done; gives what it printed.
-async fn done(mesh: &TestMesh, job: &str) -> Result<String> {
-    let job = format!("job/{job}");
-    let waited = mesh.kubectl(&["wait", "--for=condition=complete", &job, "--timeout=120s"]).await;
-    let log = mesh.kubectl(&["logs", &job]).await;
-    waited.with_context(|| format!("{job} is not complete, its log: {log:?}"))?;
-    log
-}
-
 /// A Job that restores this backup, made of the CronJob as docs/command-line.md says.
 async fn restore_job(mesh: &TestMesh, backup: &str) -> Result<Value> {
     let from = ["--from=cronjob/murmur-backup", "--dry-run=client", "-o", "json"];
@@ -80,7 +71,7 @@ async fn a_scheduled_backup_gives_the_events_back_to_a_mesh_that_has_lost_them()
 
     mesh.wait_for("Mesh", "default", "Ready", "True", SOON).await?;
     mesh.kubectl(&["create", "job", "tonight", "--from=cronjob/murmur-backup"]).await?;
-    let log = done(&mesh, "tonight").await?;
+    let log = mesh.complete("tonight").await?;
     let backup = log.lines().next().unwrap_or_default().to_owned();
     ensure!(backup.starts_with(&format!("/backup/{}-", mesh.namespace)), "{log}");
     ensure!(log.contains("EVENTS: 50 messages, last sequence 50"), "{log}");
@@ -92,7 +83,7 @@ async fn a_scheduled_backup_gives_the_events_back_to_a_mesh_that_has_lost_them()
 
     let job = restore_job(&mesh, &backup).await?;
     mesh.apply(&job.to_string()).await?;
-    let log = done(&mesh, "restore").await?;
+    let log = mesh.complete("restore").await?;
     ensure!(log.contains("the event store is as it was"), "{log}");
     ensure!(stored(&mesh).await? == events);
 

@@ -11,6 +11,7 @@ mod load;
 mod queries;
 mod resources;
 mod shop;
+mod startup;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
