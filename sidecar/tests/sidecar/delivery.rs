@@ -1,6 +1,5 @@
 //! What arrives at the service, and what its answers lead to.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -201,26 +200,13 @@ async fn a_dead_letter_that_is_there_already_is_not_stored_again() {
 
 #[tokio::test]
 async fn never_more_events_are_with_the_service_than_the_concurrency_allows() {
-    let now = Arc::new(AtomicUsize::new(0));
-    let most = Arc::new(AtomicUsize::new(0));
-    let (counted, peak) = (now.clone(), most.clone());
-    let service = Service::start(move |_| {
-        let with_it = counted.fetch_add(1, Ordering::SeqCst) + 1;
-        peak.fetch_max(with_it, Ordering::SeqCst);
-        let counted = counted.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(15)).await;
-            counted.fetch_sub(1, Ordering::SeqCst);
-        });
-        (200, Duration::from_millis(20))
-    })
-    .await;
+    let service = Service::start(|_| (200, Duration::from_millis(20))).await;
     let mut four = subscription("all", service.port, json!({"policy": "key", "shards": 2}));
     four["deliver"]["concurrency"] = 4.into();
     let world = world(vec![four]).await;
     world.fill(100, |id| id.to_string()).await;
     eventually("all arrive", async || service.count() == 100).await;
-    assert_eq!(most.load(Ordering::SeqCst), 4);
+    assert_eq!(service.most_at_once(), 4);
 }
 
 #[tokio::test]

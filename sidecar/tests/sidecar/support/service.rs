@@ -1,6 +1,7 @@
 //! A service that receives events and answers as the test says.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,15 @@ type Behaviour = dyn Fn(&Received) -> (u16, Duration) + Send + Sync;
 /// The body of its answer.
 type Saying = dyn Fn(&Received) -> String + Send + Sync;
 
+#[derive(Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
 struct Shared {
     received: Mutex<Vec<Received>>,
+    at_once: AtOnce,
     behaviour: Box<Behaviour>,
     says: Option<Box<Saying>>,
 }
@@ -64,8 +72,12 @@ impl Service {
         port: u16,
         behaviour: impl Fn(&Received) -> (u16, Duration) + Send + Sync + 'static,
     ) -> Self {
-        let shared =
-            Arc::new(Shared { received: Mutex::default(), behaviour: Box::new(behaviour), says: None });
+        let shared = Arc::new(Shared {
+            received: Mutex::default(),
+            at_once: AtOnce::default(),
+            behaviour: Box::new(behaviour),
+            says: None,
+        });
         let mut service = Self { port, shared, server: None };
         service.listen().await;
         service
@@ -74,7 +86,12 @@ impl Service {
     /// One that answers 200 with this body.
     pub(crate) async fn saying(says: impl Fn(&Received) -> String + Send + Sync + 'static) -> Self {
         let behaviour: Box<Behaviour> = Box::new(|_| (200, Duration::ZERO));
-        let shared = Shared { received: Mutex::default(), behaviour, says: Some(Box::new(says)) };
+        let shared = Shared {
+            received: Mutex::default(),
+            at_once: AtOnce::default(),
+            behaviour,
+            says: Some(Box::new(says)),
+        };
         let port = super::free_port().unwrap();
         let mut service = Self { port, shared: Arc::new(shared), server: None };
         service.listen().await;
@@ -100,6 +117,11 @@ impl Service {
         self.received().iter().map(|one| one.id().to_owned()).collect()
     }
 
+    /// How many requests were with it at the same time, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.shared.at_once.most.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.shared.received.lock().unwrap().len()
     }
@@ -114,10 +136,14 @@ impl Drop for Service {
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let now = shared.at_once.now.fetch_add(1, Ordering::SeqCst) + 1;
+    shared.at_once.most.fetch_max(now, Ordering::SeqCst);
     let received = Received { at: Instant::now(), path: uri.to_string(), headers, body };
     let (status, time) = (shared.behaviour)(&received);
     let said = shared.says.as_ref().map_or_else(|| format!("said {status}"), |says| says(&received));
     shared.received.lock().unwrap().push(received);
     tokio::time::sleep(time).await;
+    // Before its answer is on its way, after which the next one may come.
+    shared.at_once.now.fetch_sub(1, Ordering::SeqCst);
     (StatusCode::from_u16(status).unwrap(), said).into_response()
 }
