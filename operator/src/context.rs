@@ -47,6 +47,8 @@ pub struct Context {
     pub scales: Scales,
     /// Which services have been given their turn to upgrade their sidecar.
     pub turns: Turns,
+    /// Which database servers have been given their turn to be replaced.
+    pub database_turns: Turns,
     /// Signs the certificates of database servers.
     pub authority: Authority,
     /// What each service offered when it was seen last.

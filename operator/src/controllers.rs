@@ -92,6 +92,7 @@ pub async fn run(client: kube::Client, settings: Arc<Settings>, metrics: Metrics
         offers: Offers::default(),
         scales: microservice::Scales::default(),
         turns: microservice::Turns::default(),
+        database_turns: microservice::Turns::default(),
         authority,
         client: client.clone(),
         settings,

@@ -42,7 +42,7 @@ pub struct Flags {
     /// The image of the sidecar.
     #[arg(long, env = "MURMUR_SIDECAR_IMAGE")]
     pub sidecar_image: String,
-    /// How many Microservices have their sidecar upgraded at a time.
+    /// How many Microservices have their sidecar upgraded at a time, and how many their database.
     #[arg(long, env = "MURMUR_SIDECAR_UPGRADES_AT_ONCE", default_value_t = 5)]
     pub sidecar_upgrades_at_once: usize,
     /// Where sidecars send spans over OTLP, such as http://collector.observability:4318; nowhere when absent or empty.
@@ -143,7 +143,7 @@ pub struct Settings {
     pub identity: String,
     /// Where NATS listens.
     pub nats_url: String,
-    /// How many Microservices have their sidecar upgraded at a time.
+    /// How many Microservices have their sidecar upgraded at a time, and how many their database.
     pub upgrades_at_once: usize,
     /// Prefix of the trust objects.
     pub trust_name: String,

@@ -18,6 +18,7 @@ pub mod object;
 pub mod outbox;
 pub mod overrides;
 pub mod permissions;
+pub mod rolling;
 pub mod settings;
 pub mod status;
 pub mod subscription;

@@ -9,6 +9,7 @@ use murmur_plan::{Object, object};
 
 use super::database::Database;
 use super::dereference::Dereferenced;
+use super::rolling;
 use crate::cluster::{ApplyError, Owner, prune};
 use crate::context::Context;
 use crate::error::Error;
@@ -19,18 +20,21 @@ pub(super) struct Applied {
     pub(super) objects: Vec<Arc<DynamicObject>>,
     /// A claim that stays as small as it is.
     pub(super) refused: Option<Problem>,
+    /// Why the database's pod stays as it is for now.
+    pub(super) waits: Option<Problem>,
 }
 
 /// Applies what is planned, all or, when a name is taken, nothing; then removes
-/// what is owned and no longer planned. Returns the objects as they are.
+/// what is owned and no longer planned. Returns the objects as they are. `generation`: of the Microservice.
 pub(super) async fn apply(
     context: &Context,
     there: &Dereferenced,
     database: Option<&Database>,
     planned: &[Object],
+    generation: i64,
 ) -> Result<Applied, Error> {
     let owner = &there.owner;
-    let (secrets, others): (Vec<Object>, Vec<Object>) =
+    let (secrets, mut others): (Vec<Object>, Vec<Object>) =
         planned.iter().cloned().partition(|object| object.resource.kind == "Secret");
     let found = context.applier.look(owner, &others).await?;
     for secret in &secrets {
@@ -38,8 +42,15 @@ pub(super) async fn apply(
         let live = read.find(|live| live.name_any() == secret.name);
         context.applier.apply(owner, secret, live.cloned()).await?;
     }
-    let mut applied = Applied { objects: Vec::with_capacity(others.len()), refused: None };
-    for (object, live) in others.iter().zip(found) {
+    let mut applied = Applied { objects: Vec::with_capacity(others.len()), refused: None, waits: None };
+    for (object, live) in others.iter_mut().zip(found) {
+        if object.resource.kind == "StatefulSet" {
+            applied.waits = rolling::server(context, owner, generation, object, live.as_deref());
+            if let (Some(_), Some(live)) = (&applied.waits, &live) {
+                applied.objects.push(live.clone());
+                continue;
+            }
+        }
         match context.applier.apply(owner, object, live.clone()).await {
             Ok(done) => applied.objects.push(done),
             Err(error @ ApplyError::CannotGrow { .. }) => {

@@ -8,6 +8,7 @@ mod generation;
 mod outbox;
 mod plan;
 mod reconcile;
+mod rolling;
 mod scaling;
 mod secrets;
 mod status;

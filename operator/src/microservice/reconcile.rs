@@ -105,8 +105,13 @@ async fn steps(resource: &Microservice, context: &Context, findings: &mut Findin
     }
 
     // The cluster first: it works without the bus, too.
-    let applied = apply::apply(context, &there, database.as_ref(), &planned.objects).await?;
+    let generation = resource.metadata.generation.unwrap_or_default();
+    let applied = apply::apply(context, &there, database.as_ref(), &planned.objects, generation).await?;
     findings.applied = applied.objects;
+    if let Some(problem) = applied.waits {
+        findings.look_again(Some(upgrade::AGAIN));
+        findings.upgrade.get_or_insert(problem);
+    }
     let version =
         service.database.as_ref().zip(database.as_ref()).and_then(|(server, database)| {
             image(server, &context.settings.plan, database.held.as_ref()).refused

@@ -1,7 +1,7 @@
 //! Which sidecar a service gets: a few are upgraded at a time, over all meshes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,11 +18,21 @@ use crate::context::Context;
 /// How long a turn that was given counts before the watch must have shown it.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// How often a service that waits for its turn looks.
-const AGAIN: Duration = Duration::from_secs(10);
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
 
 /// Turns given that the watch may not show yet, by namespace and name.
 #[derive(Debug, Default)]
 pub struct Turns(Mutex<HashMap<String, Instant>>);
+
+impl Turns {
+    /// Those that still count.
+    pub(super) fn now(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        // A panic while holding it leaves plain data, which is still true.
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, given| given.elapsed() < SHOWN_WITHIN);
+        turns
+    }
+}
 
 /// The sidecar that a service gets now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +65,7 @@ pub(super) fn sidecar(context: &Context, service: &ValidMicroservice) -> Sidecar
         Some(own) if own.release != wanted => under_way(&context.cache.all(&kind)),
         _ => Vec::new(),
     };
-    // A panic while holding it leaves plain data, which is still true.
-    let mut turns = context.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
-    turns.retain(|_, given| given.elapsed() < SHOWN_WITHIN);
+    let mut turns = context.turns.now();
     let unseen = Seen { release: wanted.clone(), upgraded_from: None, complete: false, stuck: false };
     let given: Vec<_> = turns
         .keys()

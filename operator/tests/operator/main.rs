@@ -15,6 +15,7 @@ mod outbox;
 mod people;
 mod projections;
 mod replay;
+mod rolling;
 mod room;
 mod scaling;
 mod status;

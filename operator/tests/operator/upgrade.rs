@@ -20,7 +20,7 @@ async fn images(world: &World, ns: &str) -> anyhow::Result<Vec<String>> {
 
 /// Services of other tests, which are over, would wait for their turn too, or be waited for:
 /// nothing else removes the Deployments of those that are deleted.
-async fn alone(world: &World) -> anyhow::Result<()> {
+pub async fn alone(world: &World) -> anyhow::Result<()> {
     let everywhere: Api<Microservice> = Api::all(world.client.clone());
     for service in everywhere.list(&ListParams::default()).await? {
         let of_it = world.api::<Microservice>(&service.namespace().unwrap_or_default());
