@@ -57,7 +57,9 @@ async fn the_order_of_every_key_is_kept_when_the_holder_of_a_shard_is_killed() {
     world.until_done("all-0").await;
     assert_ne!(holder(&service), first);
     assert_in_order(&service.received(), partition_key);
-    assert!(service.count() <= EVENTS + 16, "only what was with the service comes again");
+    // And what it had answered a moment before: the acknowledgements may not have left yet.
+    let again = service.count() - EVENTS;
+    assert!(again <= 48, "only what was with the service comes again, not {again}");
     assert_eq!(world.stored(DEAD_LETTERS).await, 0);
 }
 
