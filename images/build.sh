@@ -48,7 +48,7 @@ rust() {
     step "rustup target add $TARGET" rustup target add "$TARGET"
   fi
   tests/cluster/packages.sh musl-gcc=musl-tools
-  step 'build the programs in Rust, static' nice cargo build --profile image --target "$TARGET" \
+  step 'build the programs in Rust, static' cargo build --profile image --target "$TARGET" \
     -p murmur-operator --bin murmur-operator -p murmur-sidecar --bin murmur-sidecar \
     -p murmur --bin murmur -p history-query --bin history-query
   programs=${CARGO_TARGET_DIR:-target}/$TARGET/image

@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 export MURMUR_CACHE=$CACHE
 
-# cargo_test ARGUMENT...: builds first, and gives way to the other lane's tests while it does.
+# cargo_test ARGUMENT...: builds first, and gives way to the other lane, which is the longer one, while it does.
 cargo_test() { nice cargo test --quiet --no-run "$@" && cargo test "$@"; }
 # Tests that `cargo test --workspace` leaves out, built from the workspace as a whole nevertheless: a package alone would
 # have some of its dependencies built with other features, and so once more.
