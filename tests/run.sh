@@ -35,7 +35,7 @@ sdk()      { tests/sdk/install.sh && slow_test --test sdk; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
 images()   { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
 demo()     { tests/demo/demo.sh; }
-e2e()      { slow_test --test mesh -- --test-threads=6 &&
+e2e()      { slow_test --test mesh -- --test-threads=4 &&
              slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.

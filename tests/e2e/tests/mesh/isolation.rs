@@ -22,8 +22,9 @@ async fn row_1_another_services_identity_opens_neither_the_port_nor_the_credenti
 -> Result<()> {
     let mesh = TestMesh::create("thief").await?;
     // It has a database of its own, and with it credentials that are good for that.
-    let own = "  database: {engine: Postgres, storage: {size: 256Mi}}\n  calls: [{name: posts}]";
-    mesh.apply(&yaml::service("thief", own)).await?;
+    let database = "{engine: Postgres, storage: {size: 256Mi}, resources: {requests: {cpu: 10m}}}";
+    let own = format!("  database: {database}\n  calls: [{{name: posts}}]");
+    mesh.apply(&yaml::service("thief", &own)).await?;
     mesh.apply_samples("blog", &["posts"]).await?;
     let thief = mesh.ready("thief").await?;
 

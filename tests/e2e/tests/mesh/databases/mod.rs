@@ -152,5 +152,7 @@ async fn told(mesh: &TestMesh, service: &str, reason: &str) -> Result<Condition>
 
 /// A service with nothing but a database.
 fn with_database(name: &str, engine: &str, storage: &str) -> String {
-    yaml::service(name, &format!("  database: {{engine: {engine}, storage: {{{storage}}}}}"))
+    // Room for as many as there are tests at once.
+    let resources = "resources: {requests: {cpu: 10m}}";
+    yaml::service(name, &format!("  database: {{engine: {engine}, storage: {{{storage}}}, {resources}}}"))
 }
