@@ -25,7 +25,7 @@ done
 mapfile -t new < <(printf '%s\n' "${new[@]}" | sort -u)
 step "load ${new[*]}" kind load docker-image --name "$CLUSTER" "${new[@]}"
 for node in "${nodes[@]}"; do
-  # the last line of a name is what it is now
-  { docker exec "$node" cat "$memory" 2>/dev/null || true; printf '%s\n' "${lines[@]}"; } |
-    tac | awk '!seen[$1]++' | docker exec -i "$node" sh -c "cat >$memory"
+  # read before it is written: in one pipe both would begin at once. The last line of a name is what it is now.
+  known=$(docker exec "$node" cat "$memory" 2>/dev/null || true)
+  printf '%s\n' "$known" "${lines[@]}" | tac | awk 'NF && !seen[$1]++' | docker exec -i "$node" sh -c "cat >$memory"
 done
