@@ -29,7 +29,8 @@ tools()    { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm
 charts()   { tests/charts/run.sh; }
 services() { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
 rust()     { cargo_test --workspace; }
-# Half a minute of faults at random, twice at once: a seed of its own each time, printed; `make soak` for more.
+# Half a minute of faults at random, twice at once: a seed of its own each time, printed; `make soak` for more. Cargo has
+# built the program for those tests.
 robust()   { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }
 sdk()      { tests/sdk/install.sh && slow_test --test sdk; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
@@ -58,7 +59,7 @@ lane() {
     printf '=== %s begins (budget %d s)\n' "$name" "$budget"
     began=$SECONDS
     # Not through a pipe, which would wait for a daemon that the suite has started.
-    if ("$name") > >(sed -u "s/^/$(printf '%-8s' "$name") | /") 2>&1; then verdict=passed; else verdict=FAILED; fi
+    if ("$name") > >(tee "$results/$name.log" | sed -u "s/^/$(printf '%-8s' "$name") | /") 2>&1; then verdict=passed; else verdict=FAILED; fi
     took=$((SECONDS - began))
     [ $took -le "$budget" ] || verdict="$verdict, over its budget"
     printf '=== %s %s after %d s\n' "$name" "$verdict" $took
@@ -77,5 +78,10 @@ printf '\n=== the suites\n'
 cat "$results"/lane-*
 printf 'total     %5d s\n\n' $SECONDS
 failed=$(cat "$results"/lane-* | grep -c FAILED || true)
+# Why, once more, where a reader of the last lines sees it: what the tests said, or else the suite's own last words.
+awk '/FAILED/ { print $1 }' "$results"/lane-* | while read -r name; do
+  printf -- '--- %s\n' "$name"
+  { grep -a -A 4 '^thread .* panicked' "$results/$name.log" || tail -n 10 "$results/$name.log"; } | cut -c 1-500 | sed -n 1,40p
+done
 printf '%d passed, %d failed\n' $(($(cat "$results"/lane-* | wc -l) - failed)) "$failed"
 [ "$failed" -eq 0 ]

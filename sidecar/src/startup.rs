@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_nats::StatusCode;
 use bytes::Bytes;
 use murmur_mesh::config::SidecarConfig;
 use murmur_mesh::subject;
@@ -109,8 +110,8 @@ pub(crate) async fn run(bus: Bus, configuration: watch::Receiver<Arc<SidecarConf
 async fn is_last(bus: &Bus, config: &SidecarConfig) -> bool {
     let asking = bus.client().request(subject::config_request(&config.service), Bytes::new());
     match timeout(ANSWER, asking).await {
-        // A status instead of a message: none has been published yet.
-        Ok(Ok(answer)) if answer.status.is_some_and(|status| status.as_u16() >= 300) => true,
+        // None has been published yet.
+        Ok(Ok(answer)) if answer.status == Some(StatusCode::NOT_FOUND) => true,
         // One that cannot be used never takes the place of the one that there is.
         Ok(Ok(answer)) => {
             parse_config(&answer.payload).map_or(true, |last| last.generation <= config.generation)

@@ -46,9 +46,9 @@ pub(super) struct Pull {
     pub(super) vouches: bool,
     /// The last event that came, by its place in the stream.
     pub(super) last: u64,
-    /// The last place in the stream of what was held when the connection was lost, until the broker is known to
-    /// remember that it handed that out.
-    pub(super) doubted: Option<u64>,
+    /// The last place in the stream of what was held when the connection was lost, until the broker has said whether
+    /// it remembers that it handed that out.
+    doubted: Option<u64>,
     /// When the broker is asked for a sign of life, as no pull brings one.
     pub(super) next_sign: Instant,
     /// When the broker is asked how far it is, for no other reason.
@@ -211,6 +211,16 @@ impl Pull {
     /// Something that is out is let go of.
     pub(super) fn lacks(&mut self) {
         self.whole = false;
+    }
+
+    /// The connection was lost. `last`: the last place in the stream of what is held.
+    pub(super) fn doubts(&mut self, last: u64) {
+        self.doubted = Some(last);
+    }
+
+    /// Up to where the broker says that it has handed out. `true`: it has forgotten what it handed out last.
+    pub(super) fn has_forgotten(&mut self, upto: u64) -> bool {
+        self.doubted.take().is_some_and(|last| last > upto)
     }
 
     /// Looks for what may have been lost on its way here. Without an order it may come

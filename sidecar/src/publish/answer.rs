@@ -186,8 +186,8 @@ impl PublishError {
         matches!(self, Self::Refused { code: WRONG_LAST_MESSAGE_ID, .. })
     }
 
-    /// Whether it is worth a moment's wait: a copy of the message is being stored.
-    pub(super) fn is_duplicate_under_way(&self) -> bool {
+    /// Whether it is worth a moment's wait: a copy of the message, or another one of its subject, is being stored.
+    pub(super) fn is_under_way(&self) -> bool {
         matches!(self, Self::Refused { code: DUPLICATE_UNDER_WAY | SUBJECT_UNDER_WAY, .. })
     }
 
@@ -251,7 +251,7 @@ mod tests {
     fn a_dead_letter_that_is_being_stored_is_not_there_yet() {
         let under_way = error(10164, "wrong last sequence");
         assert!(!under_way.is_already_there());
-        assert!(under_way.is_duplicate_under_way());
+        assert!(under_way.is_under_way());
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Publisher {
             let answer = timeout_at(deadline, ticket.answer()).await.map_err(|_| PublishError::TimedOut)?;
             drop(ticket);
             match answer::read(&answer.ok_or(PublishError::Lost)?) {
-                Err(error) if error.is_duplicate_under_way() => sleep(MOMENT).await,
+                Err(error) if error.is_under_way() => sleep(MOMENT).await,
                 result => return result,
             }
         }
@@ -120,7 +120,7 @@ impl Publisher {
             };
             drop(ticket);
             match answer::read(&message) {
-                Err(error) if error.is_duplicate_under_way() => sleep(MOMENT).await,
+                Err(error) if error.is_under_way() => sleep(MOMENT).await,
                 result => return result,
             }
         }

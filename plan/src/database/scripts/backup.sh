@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes one backup in /backup and removes what is more than KEEP. One that was interrupted ends in .unfinished and is
-# removed by the next.
+# Makes one backup in /backup and removes what is more than KEEP. What was interrupted, while it was made or removed, ends
+# in .unfinished and is removed by the next.
 set -eu
 umask 077
-# One on demand may meet a scheduled one: they take turns, and what is unfinished is nobody's.
+# One on demand may meet a scheduled one: they take turns, for as long as their Jobs may take, and what is unfinished is
+# nobody's.
 exec 9>/backup/.lock
 flock 9
 rm -rf /backup/*.unfinished
@@ -21,6 +22,7 @@ echo "saved $name: $(du -sk "/backup/$name" | cut -f 1) KiB"
 count=$(find /backup -maxdepth 1 -name '????????T??????Z' | wc -l)
 find /backup -maxdepth 1 -name '????????T??????Z' | sort | head -n "$((count > KEEP ? count - KEEP : 0))" |
   while read -r old; do
-    rm -rf "$old"
+    mv "$old" "$old.unfinished"
+    rm -rf "$old.unfinished"
     echo "removed ${old##*/}"
   done

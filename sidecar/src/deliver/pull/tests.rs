@@ -137,6 +137,19 @@ fn while_what_is_held_waits_for_what_is_not_even_a_little_room_is_asked_for() {
 }
 
 #[test]
+fn a_broker_that_handed_out_less_than_what_is_held_has_forgotten_it_and_is_asked_once_for_each_lost_connection()
+ {
+    let (mut pull, _) = pull(Shard::Number(0));
+    assert!(!pull.has_forgotten(0), "the connection was not lost");
+    pull.doubts(9);
+    assert!(!pull.has_forgotten(9));
+    assert!(!pull.has_forgotten(3), "what was handed out later may be on its way before the answer");
+    pull.doubts(9);
+    assert!(pull.has_forgotten(7));
+    assert!(!pull.has_forgotten(7));
+}
+
+#[test]
 fn a_new_pin_is_no_take_over_where_nobody_else_was_handed_anything_and_all_is_here() {
     let (mut pull, now) = pull(Shard::Number(0));
     assert_eq!(pull.event(Some(&pinned("a")), 7), Receipt::TakenOver);

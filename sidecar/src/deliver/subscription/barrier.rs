@@ -43,7 +43,7 @@ impl Subscription {
     /// What was on its way here may be lost.
     pub(super) fn shut_unsure(&mut self, now: Instant) {
         for index in 0..self.pulls.len() {
-            self.pulls[index].doubted = Some(self.lanes.last(index));
+            self.pulls[index].doubts(self.lanes.last(index));
             if self.pulls[index].has_pin() {
                 self.shut(index, Barrier::shut_unsure(now));
             }
@@ -118,7 +118,7 @@ impl Subscription {
     /// A broker that was killed may not know any more that it handed out the last events: they come again, each in its
     /// place. To go on with those that are here would be to pass others, which it handed to another replica before them.
     fn forgets(&mut self, index: usize, upto: u64) {
-        if self.pulls[index].doubted.take().is_none_or(|last| last <= upto) {
+        if !self.pulls[index].has_forgotten(upto) {
             return;
         }
         let forgotten = |position: Position| position.durable == index && position.sequence > upto;
