@@ -4,9 +4,10 @@
 #   tests/run.sh               everything (make test)
 #   tests/run.sh rust charts   only these
 #
-# They run in two lanes side by side, what needs no cluster and what needs one: each lane waits for half of its time. A
-# line of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing has been
-# built before; a suite over it is told as such, so that it gets noticed and mended.
+# They run in two lanes side by side, what needs no cluster and what needs one: each lane waits for half of its time. In
+# the end come the end-to-end tests, alone, since they use both cores and wait for nothing longer than a user would. A line
+# of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing has been built
+# before; a suite over it is told as such, so that it gets noticed and mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
@@ -14,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 export MURMUR_CACHE=$CACHE
 
-# cargo_test ARGUMENT...: builds first, and gives way to the other lane, which is the longer one, while it does.
+# cargo_test ARGUMENT...: builds first, and gives way to the other lane, whose steps have limits of time, while it does.
 cargo_test() { nice cargo test --quiet --no-run "$@" && cargo test "$@"; }
 # Tests that `cargo test --workspace` leaves out, built from the workspace as a whole nevertheless: a package alone would
 # have some of its dependencies built with other features, and so once more.
@@ -35,16 +36,20 @@ robust()   { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:
 sdk()      { tests/sdk/install.sh && slow_test --test sdk; }
 cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
 images()   { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
-demo()     { tests/demo/demo.sh; }
+# What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
+demo()     { tests/demo/demo.sh &&
+             KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace shop blog --wait=false; }
 e2e()      { slow_test --test mesh -- --test-threads=4 &&
              slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
 alone=(format:10 lint:600 drift:300 tools:600 charts:60 services:120 rust:900 robust:300 sdk:90)
-with_cluster=(cluster:1200 images:900 demo:300 e2e:900)
+with_cluster=(cluster:1200 images:900 demo:300)
+in_the_end=(e2e:900)
+all=("${alone[@]}" "${with_cluster[@]}" "${in_the_end[@]}")
 
 for name in "$@"; do
-  [[ " ${alone[*]} ${with_cluster[*]} " == *" $name:"* ]] || fail "there is no suite $name: ${alone[*]%:*} ${with_cluster[*]%:*}"
+  [[ " ${all[*]}" == *" $name:"* ]] || fail "there is no suite $name: ${all[*]%:*}"
 done
 wanted=" $* "
 results=$(mktemp -d); trap 'rm -rf "$results"' EXIT
@@ -73,6 +78,7 @@ lane 2 "${with_cluster[@]}" &
 second=$!
 lane 1 "${alone[@]}"
 wait $second
+grep -qs FAILED "$results/lane-2" || lane 3 "${in_the_end[@]}"
 
 printf '\n=== the suites\n'
 cat "$results"/lane-*
@@ -81,7 +87,8 @@ failed=$(cat "$results"/lane-* | grep -c FAILED || true)
 # Why, once more, where a reader of the last lines sees it: what the tests said, or else the suite's own last words.
 awk '/FAILED/ { print $1 }' "$results"/lane-* | while read -r name; do
   printf -- '--- %s\n' "$name"
-  { grep -a -A 4 '^thread .* panicked' "$results/$name.log" || tail -n 10 "$results/$name.log"; } | cut -c 1-500 | sed -n 1,40p
+  { grep -aE -A 2 '^test .* FAILED$|^Error: |^thread .* panicked' "$results/$name.log" | grep -avE '^(--|test .* ok|stack backtrace:|)$' ||
+    tail -n 10 "$results/$name.log"; } | cut -c 1-400 | sed -n 1,40p
 done
 printf '%d passed, %d failed\n' $(($(cat "$results"/lane-* | wc -l) - failed)) "$failed"
 [ "$failed" -eq 0 ]

@@ -148,8 +148,8 @@ fn container(server: &Server, recipe: &Recipe, image: &str) -> Value {
         "readinessProbe": {"exec": script(recipe.ready), "periodSeconds": 10, "timeoutSeconds": 10,
             "failureThreshold": 3},
         // A server that says nothing for a minute will not end by itself either.
-        "livenessProbe": {"exec": script(recipe.alive), "periodSeconds": 10, "timeoutSeconds": 10,
-            "failureThreshold": 6, "terminationGracePeriodSeconds": 10},
+        "livenessProbe": {"exec": script(recipe.alive), "periodSeconds": 20, "timeoutSeconds": 10,
+            "failureThreshold": 3, "terminationGracePeriodSeconds": 10},
         // The last lines of its log, so that the status can say why it ended.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,

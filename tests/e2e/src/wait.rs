@@ -24,7 +24,7 @@ where
             Ok(Err(error)) => last = format!("{error:#}"),
             Err(_) => last = "no answer within 20 s".to_owned(),
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     bail!("{what}: not within {limit:?} (last: {last})")
 }

@@ -15,6 +15,7 @@ mod startup;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -30,6 +31,14 @@ fn ids(prefix: &str, count: u32) -> Vec<String> {
 /// Where `/emit` of a service is for other services.
 fn emit(service: &str) -> String {
     format!("http://{service}/emit")
+}
+
+/// Notes that this pod was the one; done once so many have been.
+fn seen(pods: &Mutex<HashSet<String>>, pod: String, wanted: usize) -> Result<Option<()>> {
+    let mut pods = pods.lock().expect("nobody panics with it");
+    pods.insert(pod);
+    ensure!(pods.len() == wanted, "only {pods:?}");
+    Ok(Some(()))
 }
 
 /// Each key's events, without repeats, must come in the order of the store.

@@ -3,6 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use http::{Method, StatusCode};
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use murmur_e2e::sample::READY;
 use murmur_e2e::{TestMesh, eventually};
 use serde_json::{Value, json};
@@ -21,15 +24,16 @@ async fn saved_now(mesh: &TestMesh, engine: &Engine) -> Result<String> {
 
 /// Waits until the schedule has made one.
 async fn saved_on_schedule(mesh: &TestMesh, engine: &Engine) -> Result<()> {
+    let jobs: Api<Job> = Api::namespaced(mesh.cluster.client.clone(), &mesh.namespace);
     let label = format!("murmur.dev/database-backup={}", engine.service);
+    // One made with `kubectl create job --from` belongs to the CronJob, too.
+    let not_by_hand = |job: &&Job| job.annotations().get("cronjob.kubernetes.io/instantiate").is_none();
     eventually(&format!("the schedule of {} has made a backup", engine.service), READY, || async {
-        let jobs = mesh.kubectl(&["get", "jobs", "-l", &label, "-o", "json"]).await?;
-        let jobs: Value = serde_json::from_str(&jobs)?;
-        let jobs = jobs["items"].as_array().cloned().unwrap_or_default();
-        let mut scheduled =
-            jobs.iter().filter(|job| job["metadata"]["ownerReferences"][0]["kind"] == "CronJob");
-        let done = scheduled.any(|job| job["status"]["succeeded"] == 1);
-        if done { Ok(Some(())) } else { anyhow::bail!("{jobs:?}") }
+        let all = jobs.list(&ListParams::default().labels(&label)).await?.items;
+        let scheduled: Vec<_> = all.iter().filter(not_by_hand).map(|job| &job.status).collect();
+        let done =
+            scheduled.iter().any(|status| status.as_ref().and_then(|status| status.succeeded) == Some(1));
+        if done { Ok(Some(())) } else { anyhow::bail!("{scheduled:?}") }
     })
     .await
 }

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
 use murmur_e2e::sample::READY;
 use murmur_e2e::{TestMesh, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{databases_ready, told, with_database};
 
@@ -91,10 +93,10 @@ impl Server {
 
     /// Which pod runs with which image, once it is ready.
     async fn pod(&self, mesh: &TestMesh) -> Result<(String, String)> {
-        let pod = mesh.kubectl(&["get", "pod", &format!("{}-db-0", self.name()), "-o", "json"]).await?;
-        let pod: Value = serde_json::from_str(&pod)?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok((text(&pod["metadata"]["uid"]), text(&pod["spec"]["containers"][0]["image"])))
+        let api: Api<Pod> = Api::namespaced(mesh.cluster.client.clone(), &mesh.namespace);
+        let pod = api.get(&format!("{}-db-0", self.name())).await?;
+        let image = pod.spec.and_then(|spec| spec.containers.into_iter().next()?.image);
+        Ok((pod.metadata.uid.unwrap_or_default(), image.unwrap_or_default()))
     }
 }
 
