@@ -87,8 +87,8 @@ failed=$(cat "$results"/lane-* | grep -c FAILED || true)
 # Why, once more, where a reader of the last lines sees it: what the tests said, or else the suite's own last words.
 awk '/FAILED/ { print $1 }' "$results"/lane-* | while read -r name; do
   printf -- '--- %s\n' "$name"
-  { grep -aE -A 2 '^test .* FAILED$|^Error: |^thread .* panicked' "$results/$name.log" | grep -avE '^(--|test .* ok|stack backtrace:|)$' ||
-    tail -n 10 "$results/$name.log"; } | cut -c 1-400 | sed -n 1,40p
+  { grep -aE '^test .* FAILED$|^Error: ' "$results/$name.log"; grep -a -A 3 '^thread .* panicked' "$results/$name.log"; } |
+    cut -c 1-400 | sed -n 1,40p | grep . || tail -n 10 "$results/$name.log"
 done
 printf '%d passed, %d failed\n' $(($(cat "$results"/lane-* | wc -l) - failed)) "$failed"
 [ "$failed" -eq 0 ]
