@@ -38,7 +38,7 @@ cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/clus
 images()   { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
 # What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
 demo()     { tests/demo/demo.sh &&
-             KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace shop blog --wait=false; }
+             KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
 e2e()      { slow_test --test mesh -- --test-threads=4 &&
              slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 

@@ -23,10 +23,11 @@ use super::checker::{Truth, verdict};
 use super::{stored, world};
 use crate::support::{Process, Setup, Wire, World, eventually};
 
-/// The broker forgets message ids after so long: any outage below is longer.
-const WINDOW: Duration = Duration::from_secs(1);
+/// The broker forgets message ids after so long: any outage below is longer. What is on its way arrives sooner, on a
+/// busy machine too: that is all that the window has to cover.
+const WINDOW: Duration = Duration::from_secs(3);
 /// For so long faults happen.
-const FOR: Duration = Duration::from_secs(12);
+const FOR: Duration = Duration::from_secs(20);
 /// For so long the service goes on committing after the last one.
 const CALM: Duration = Duration::from_secs(2);
 
