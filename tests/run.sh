@@ -5,7 +5,7 @@
 #   tests/run.sh rust charts   only these
 #
 # They run in two lanes side by side, what needs no cluster and what needs one: each lane waits for half of its time. In
-# the end come the end-to-end tests, alone, since they use both cores and wait for nothing longer than a user would. A line
+# the end come most of the end-to-end tests, alone, since they use both cores and wait no longer than a user would. A line
 # of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing has been built
 # before; a suite over it is told as such, so that it gets noticed and mended.
 set -euo pipefail
@@ -21,30 +21,32 @@ cargo_test() { nice cargo test --quiet --no-run "$@" && cargo test "$@"; }
 # have some of its dependencies built with other features, and so once more.
 slow_test() { cargo_test --workspace --features murmur-robustness/slow,murmur-e2e/cluster "$@"; }
 
-format()   { cargo fmt --all -- --check && unformatted=$(gofmt -l services tests) && [ -z "$unformatted" ] ||
-             { echo "not formatted: ${unformatted:-see above}; run cargo fmt and gofmt -w"; return 1; }; }
-lint()     { nice cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings; }
-drift()    { cargo_test --workspace --test crdgen; }
-tools()    { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm &&
-             tests/cluster/packages.sh pg_ctlcluster=postgresql; }
-charts()   { tests/charts/run.sh; }
-services() { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
-rust()     { cargo_test --workspace; }
+format()    { cargo fmt --all -- --check && unformatted=$(gofmt -l services tests) && [ -z "$unformatted" ] ||
+              { echo "not formatted: ${unformatted:-see above}; run cargo fmt and gofmt -w"; return 1; }; }
+lint()      { nice cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings; }
+drift()     { cargo_test --workspace --test crdgen; }
+tools()     { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl helm &&
+              tests/cluster/packages.sh pg_ctlcluster=postgresql; }
+charts()    { tests/charts/run.sh; }
+services()  { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
+rust()      { cargo_test --workspace; }
 # Half a minute of faults at random, twice at once: a seed of its own each time, printed; `make soak` for more. Cargo has
 # built the program for those tests.
-robust()   { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }
-sdk()      { tests/sdk/install.sh && slow_test --test sdk; }
-cluster()  { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
-images()   { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
+robust()    { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }
+sdk()       { tests/sdk/install.sh && slow_test --test sdk; }
+cluster()   { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
+images()    { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
 # What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
-demo()     { tests/demo/demo.sh &&
-             KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
-e2e()      { slow_test --test mesh -- --test-threads=4 &&
-             slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
+demo()      { tests/demo/demo.sh &&
+              KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
+# What has long limits of time and much to wait for goes beside the other lane, two at once.
+databases() { slow_test --test mesh databases:: -- --test-threads=2; }
+e2e()       { slow_test --test mesh -- --skip databases:: --test-threads=4 &&
+              slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
 alone=(format:10 lint:600 drift:300 tools:600 charts:60 services:120 rust:900 robust:300 sdk:90)
-with_cluster=(cluster:1200 images:900 demo:300)
+with_cluster=(cluster:1200 images:900 demo:300 databases:900)
 in_the_end=(e2e:900)
 all=("${alone[@]}" "${with_cluster[@]}" "${in_the_end[@]}")
 
@@ -64,7 +66,7 @@ lane() {
     printf '=== %s begins (budget %d s)\n' "$name" "$budget"
     began=$SECONDS
     # Not through a pipe, which would wait for a daemon that the suite has started.
-    if ("$name") > >(tee "$results/$name.log" | sed -u "s/^/$(printf '%-8s' "$name") | /") 2>&1; then verdict=passed; else verdict=FAILED; fi
+    if ("$name") > >(tee "$results/$name.log" | sed -u "s/^/$(printf '%-9s' "$name") | /") 2>&1; then verdict=passed; else verdict=FAILED; fi
     took=$((SECONDS - began))
     [ $took -le "$budget" ] || verdict="$verdict, over its budget"
     printf '=== %s %s after %d s\n' "$name" "$verdict" $took
@@ -78,7 +80,7 @@ lane 2 "${with_cluster[@]}" &
 second=$!
 lane 1 "${alone[@]}"
 wait $second
-grep -qs FAILED "$results/lane-2" || lane 3 "${in_the_end[@]}"
+grep -qsE '^(cluster|images|demo) .*FAILED' "$results/lane-2" || lane 3 "${in_the_end[@]}"
 
 printf '\n=== the suites\n'
 cat "$results"/lane-*

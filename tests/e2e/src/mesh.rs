@@ -7,12 +7,12 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
+use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::command;
 use crate::probe::Probe;
-use crate::wait::eventually;
 
 /// How long a service may take until it is ready on a busy machine.
 pub const READY: Duration = Duration::from_secs(120);
@@ -106,14 +106,7 @@ impl TestMesh {
     /// # Errors
     /// When the object is not there.
     pub async fn condition(&self, kind: &str, name: &str, condition: &str) -> Result<Option<Condition>> {
-        let object = self.api(kind).get(name).await?;
-        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
-        let found = conditions.into_iter().flatten().find(|found| found["type"] == condition);
-        Ok(found.map(|found| Condition {
-            status: text(&found["status"]),
-            reason: text(&found["reason"]),
-            message: text(&found["message"]),
-        }))
+        Ok(Condition::of(&self.api(kind).get(name).await?, condition))
     }
 
     /// Waits until a condition has a status; gives it.
@@ -128,11 +121,33 @@ impl TestMesh {
         status: &str,
         limit: Duration,
     ) -> Result<Condition> {
-        eventually(&format!("{kind} {name}: {condition} is {status}"), limit, || async {
-            let found = self.condition(kind, name, condition).await?.context("no such condition")?;
-            if found.status == status { Ok(Some(found)) } else { anyhow::bail!("{found:?}") }
-        })
-        .await
+        self.wait_until((kind, name, condition), limit, |found| found.status == status)
+            .await
+            .with_context(|| format!("{condition} is not {status}"))
+    }
+
+    /// Waits until a condition, by its object's kind and name and its own type, is as it is wanted; gives it.
+    ///
+    /// # Errors
+    /// When it is not within `limit`.
+    pub async fn wait_until(
+        &self,
+        (kind, name, condition): (&str, &str, &str),
+        limit: Duration,
+        is_wanted: impl Fn(&Condition) -> bool + Clone,
+    ) -> Result<Condition> {
+        let found = |object: Option<&DynamicObject>| {
+            object.and_then(|object| Condition::of(object, condition)).filter(is_wanted.clone())
+        };
+        let seen =
+            await_condition(self.api(kind), name, |object: Option<&DynamicObject>| found(object).is_some());
+        match tokio::time::timeout(limit, seen).await {
+            Ok(object) => found(object?.as_ref()).context("the condition is gone again"),
+            Err(_) => {
+                let last = self.condition(kind, name, condition).await;
+                anyhow::bail!("{kind} {name}: {condition} not as wanted within {limit:?} (last: {last:?})")
+            }
+        }
     }
 
     /// Waits until a service is ready; gives the way to its probe.
@@ -165,6 +180,18 @@ pub struct Condition {
     pub reason: String,
     /// Its message, a sentence.
     pub message: String,
+}
+
+impl Condition {
+    fn of(object: &DynamicObject, condition: &str) -> Option<Self> {
+        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
+        let found = conditions.into_iter().flatten().find(|found| found["type"] == condition)?;
+        Some(Self {
+            status: text(&found["status"]),
+            reason: text(&found["reason"]),
+            message: text(&found["message"]),
+        })
+    }
 }
 
 fn text(value: &Value) -> String {

@@ -90,6 +90,8 @@ async fn a_rollout_with_the_broker_away_goes_on_when_it_is_back_and_stops_nobody
     let (a, b) = (mesh.ready("a").await?, mesh.ready("b").await?);
     ensure!(a.publish("Tick", "before", "").await?.0 == StatusCode::OK);
     b.receives(&["before".to_owned()], SOON).await?;
+    let pod = ["get", "pod", "-l", "murmur.dev/microservice=b", "-o", "jsonpath={.items[0].metadata.name}"];
+    let old = mesh.kubectl(&pod).await?;
 
     without_broker(async {
         mesh.wait_for("Microservice", "b", "BusReady", "False", SOON).await?;
@@ -129,6 +131,8 @@ async fn a_rollout_with_the_broker_away_goes_on_when_it_is_back_and_stops_nobody
 
     let rollout = ["rollout", "status", "deployment/b", "--timeout=120s"];
     mesh.kubectl(&rollout).await?;
+    // The old pod works to its end: it would take an event, too.
+    mesh.kubectl(&["wait", "--for=delete", &format!("pod/{old}"), "--timeout=120s"]).await?;
     for name in ["a", "b", "plain"] {
         mesh.wait_for("Microservice", name, "Ready", "True", SOON).await?;
     }

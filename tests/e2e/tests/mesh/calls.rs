@@ -1,7 +1,7 @@
 //! Row 2 of systems.md: synchronous communication, by direct calls.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
 use http::Method;
@@ -83,7 +83,7 @@ async fn row_2_a_service_that_is_not_in_calls_cannot_be_called() -> Result<()> {
 #[tokio::test]
 async fn row_8_calls_are_spread_over_the_replicas() -> Result<()> {
     let (mesh, a) = caller_and_called("call-spread", 3).await?;
-    let called = Mutex::new(HashSet::new());
+    let called = RefCell::new(HashSet::new());
     eventually("three pods have been called", SOON, || async {
         let reply = call(&a, "b", "/called/200").await?;
         ensure!(reply.status == 200, "{reply:?}");

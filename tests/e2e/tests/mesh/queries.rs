@@ -1,7 +1,7 @@
 //! Row 3 of systems.md: request and reply over the event bus, by scatter and gather.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
@@ -132,7 +132,7 @@ async fn row_3_a_query_that_is_not_declared_cannot_be_asked() -> Result<()> {
 #[tokio::test]
 async fn row_8_queries_are_spread_over_the_replicas() -> Result<()> {
     let (mesh, d) = asker_and_answerers("query-spread", &[("users", 3)]).await?;
-    let asked = Mutex::new(HashSet::new());
+    let asked = RefCell::new(HashSet::new());
     eventually("three pods have been asked, one each time", SOON, || async {
         let reply = ask(&d, &[]).await?;
         let body = reply.json();

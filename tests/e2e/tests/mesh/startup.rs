@@ -31,10 +31,8 @@ async fn row_7_a_query_service_is_not_ready_before_it_has_what_was_there_when_it
     mesh.apply(&sample.replace(POSTS, WRONG)).await?;
     mesh.wait_for("Microservice", "query", "DatabaseReady", "True", READY).await?;
     // What was said while the database was not there yet may stand for a moment.
-    eventually("what is wrong is told", READY, || async {
-        let told = mesh.condition("EventSubscription", "query", "Delivering").await?;
-        let told = told.filter(|told| told.reason == "InvalidProjection" && told.message.contains("text"));
-        Ok(told.filter(|told| told.status == "False"))
+    mesh.wait_until(("EventSubscription", "query", "Delivering"), READY, |told| {
+        told.status == "False" && told.reason == "InvalidProjection" && told.message.contains("text")
     })
     .await?;
     eventually("it runs", SOON, || async {

@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use http::{Method, StatusCode};
 use murmur_e2e::mesh::Condition;
 use murmur_e2e::sample::READY;
-use murmur_e2e::{Probe, TestMesh, eventually, yaml};
+use murmur_e2e::{Probe, TestMesh, yaml};
 use serde_json::{Value, json};
 
 /// A sample service whose database the tests ill-treat.
@@ -126,28 +126,21 @@ async fn databases_ready(mesh: &TestMesh, services: &[&str]) -> Result<()> {
 
 /// Waits until each of the databases says why it is not ready, in words with one of these in it.
 async fn each_says_why(mesh: &TestMesh, causes: &[&str]) -> Result<()> {
-    let told = ENGINES.iter().map(|engine| async move {
-        let what = format!("{} tells of {causes:?}", engine.service);
-        eventually(&what, READY, || async {
-            let found = mesh.condition("Microservice", engine.service, "DatabaseReady").await?;
-            let found = found.context("no such condition")?;
-            let is_said = causes.iter().any(|cause| found.message.contains(cause));
-            if found.status == "False" && is_said { Ok(Some(())) } else { anyhow::bail!("{found:?}") }
-        })
-        .await
-    });
-    try_join_all(told).await?;
+    let says = |found: &Condition| {
+        found.status == "False" && causes.iter().any(|cause| found.message.contains(cause))
+    };
+    let told = ENGINES
+        .iter()
+        .map(|engine| mesh.wait_until(("Microservice", engine.service, "DatabaseReady"), READY, says));
+    try_join_all(told).await.with_context(|| format!("it does not tell of {causes:?}"))?;
     Ok(())
 }
 
 /// Waits until the condition of a service's database has this reason.
 async fn told(mesh: &TestMesh, service: &str, reason: &str) -> Result<Condition> {
-    eventually(&format!("{service} tells {reason}"), READY, || async {
-        let found = mesh.condition("Microservice", service, "DatabaseReady").await?;
-        let found = found.context("no such condition")?;
-        if found.reason == reason { Ok(Some(found)) } else { anyhow::bail!("{found:?}") }
-    })
-    .await
+    mesh.wait_until(("Microservice", service, "DatabaseReady"), READY, |found| found.reason == reason)
+        .await
+        .with_context(|| format!("it does not tell {reason}"))
 }
 
 /// A service with nothing but a database.

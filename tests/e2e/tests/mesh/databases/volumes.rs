@@ -1,7 +1,7 @@
 //! Larger volumes, and one that cannot be had.
 
 use anyhow::{Result, ensure};
-use murmur_e2e::{TestMesh, eventually};
+use murmur_e2e::TestMesh;
 use serde_json::{Value, json};
 
 use super::{databases_ready, told, with_database};
@@ -52,10 +52,8 @@ async fn row_1_a_volume_grows_where_its_class_can_and_what_cannot_be_had_is_told
     ensure!(asked_for(&mesh, "grows").await? == "128Mi");
     let resizing = json!({"type": "Resizing", "status": "True", "message": "the disk is asked for"});
     resizer_says(&mesh, "grows", &json!({"conditions": [resizing]})).await?;
-    eventually("what the claim says is told", SOON, || async {
-        let found = told(&mesh, "grows", "StorageGrowing").await?;
-        let mirrored = found.message.contains("Resizing: the disk is asked for");
-        if mirrored { Ok(Some(())) } else { anyhow::bail!("{found:?}") }
+    mesh.wait_until(("Microservice", "grows", "DatabaseReady"), SOON, |found| {
+        found.message.contains("Resizing: the disk is asked for")
     })
     .await?;
     resizer_says(&mesh, "grows", &json!({"conditions": [], "capacity": {"storage": "128Mi"}})).await?;
@@ -69,10 +67,8 @@ async fn row_1_a_volume_grows_where_its_class_can_and_what_cannot_be_had_is_told
     ensure!(mesh.kubectl(&["get", "pod", "stays-db-0", "-o", pod]).await? == "True", "stays does not go on");
 
     // A volume that cannot be bound, until it can.
-    eventually("it is told what the volume lacks", SOON, || async {
-        let found = told(&mesh, "waits", "ClaimPending").await?;
-        let is_named = found.status == "False" && found.message.contains(&missing);
-        if is_named { Ok(Some(())) } else { anyhow::bail!("{found:?}") }
+    mesh.wait_until(("Microservice", "waits", "DatabaseReady"), SOON, |found| {
+        found.status == "False" && found.reason == "ClaimPending" && found.message.contains(&missing)
     })
     .await?;
     mesh.apply(&class(&missing, false)).await?;
