@@ -1,6 +1,6 @@
 //! Replicas that die, stop and come back: the order that was promised stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use murmur_mesh::stream::DEAD_LETTERS;
@@ -20,15 +20,24 @@ async fn world(ordering: Value, service: &Service) -> World {
     World::start(Setup { subscriptions, sidecar: false, ..Setup::default() }).await
 }
 
-/// Events of each key came in stream order; one may come twice in a row, as
-/// what was with the service when its sidecar died is sent again.
+/// Each id where it is met first.
+fn once(ids: impl Iterator<Item = u64>) -> Vec<u64> {
+    let mut seen = HashSet::new();
+    ids.filter(|id| seen.insert(*id)).collect()
+}
+
+/// Events of each key came in stream order. Whose answers were lost with their sidecar come again, and then
+/// all that came after them, too: no event is passed over, and none stays behind a later one.
 fn assert_in_order(received: &[Received], key: impl Fn(&Received) -> String) {
     let mut keys: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for one in received {
         keys.entry(key(one)).or_default().push(one.id().parse().unwrap());
     }
     for (key, ids) in &keys {
-        assert!(ids.is_sorted(), "{key}: {ids:?}");
+        let first = once(ids.iter().copied());
+        assert!(first.is_sorted(), "an event was passed over, {key}: {ids:?}");
+        let last = once(ids.iter().rev().copied());
+        assert!(last.iter().rev().is_sorted(), "an event came after a later one, {key}: {ids:?}");
     }
     let mut ids: Vec<_> = keys.into_values().flatten().collect();
     ids.sort_unstable();
@@ -170,5 +179,5 @@ async fn shards_move_when_replicas_come_and_go_and_each_event_comes_once() {
     }
     assert!(keys.values().all(|ids| ids.is_sorted()), "{keys:?}");
     let longest = received.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
-    assert!(longest < Duration::from_secs(4), "a move took {longest:?}");
+    assert!(longest < Duration::from_secs(8), "a move took {longest:?}");
 }
