@@ -4,10 +4,9 @@
 #   tests/run.sh               everything (make test)
 #   tests/run.sh rust charts   only these
 #
-# They run in two lanes side by side, what needs no cluster and what needs one: each lane waits for half of its time. In
-# the end come most of the end-to-end tests, alone, since they use both cores and wait no longer than a user would. A line
-# of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing has been built
-# before; a suite over it is told as such, so that it gets noticed and mended.
+# What needs no cluster and what needs one run side by side: each waits for half of its time. Between comes what uses both
+# cores, alone. A line of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing
+# has been built before; a suite over it is told as such, so that it gets noticed and mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
@@ -15,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 export MURMUR_CACHE=$CACHE
 
-# cargo_test ARGUMENT...: builds first, and gives way to the other lane, whose steps have limits of time, while it does.
+# cargo_test ARGUMENT...: builds first, and gives way to what runs beside it, whose steps have limits of time.
 cargo_test() { nice cargo test --quiet --no-run "$@" && cargo test "$@"; }
 # Tests that `cargo test --workspace` leaves out, built from the workspace as a whole nevertheless: a package alone would
 # have some of its dependencies built with other features, and so once more.
@@ -39,16 +38,17 @@ images()    { images/build.sh murmur shop blog nats engines e2e && images/engine
 # What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
 demo()      { tests/demo/demo.sh &&
               KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
-# What has long limits of time and much to wait for goes beside the other lane, two at once.
-databases() { slow_test --test mesh databases:: -- --test-threads=2; }
-e2e()       { slow_test --test mesh -- --skip databases:: --test-threads=4 &&
-              slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
+databases() { slow_test --test mesh databases:: -- --test-threads=3; }
+e2e()       { slow_test --test mesh -- --skip databases:: --test-threads=4; }
+# What disturbs everyone on the cluster: Murmur itself goes, and comes back.
+outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-alone=(format:10 lint:600 drift:300 tools:600 charts:60 services:120 rust:900 robust:300 sdk:90)
+alone=(format:10 lint:600 drift:300 tools:600 charts:60 services:120 rust:900)
 with_cluster=(cluster:1200 images:900 demo:300 databases:900)
-in_the_end=(e2e:900)
-all=("${alone[@]}" "${with_cluster[@]}" "${in_the_end[@]}")
+then_alone=(robust:300 sdk:90)
+then_with_cluster=(outages:600)
+all=("${alone[@]}" "${with_cluster[@]}" e2e:600 "${then_alone[@]}" "${then_with_cluster[@]}")
 
 for name in "$@"; do
   [[ " ${all[*]}" == *" $name:"* ]] || fail "there is no suite $name: ${all[*]%:*}"
@@ -75,12 +75,17 @@ lane() {
   done
 }
 
+# Whether Murmur is on the cluster, as far as these suites put it there.
+installed() { ! grep -qsE '^(cluster|images|demo) .*FAILED' "$results"/lane-*; }
+
 touch "$results/lane-1"
-lane 2 "${with_cluster[@]}" &
-second=$!
+lane 2 "${with_cluster[@]}" & beside=$!
 lane 1 "${alone[@]}"
-wait $second
-grep -qsE '^(cluster|images|demo) .*FAILED' "$results/lane-2" || lane 3 "${in_the_end[@]}"
+wait $beside
+installed && lane 3 e2e:600
+installed && lane 5 "${then_with_cluster[@]}" & beside=$!
+lane 4 "${then_alone[@]}"
+wait $beside || true
 
 printf '\n=== the suites\n'
 cat "$results"/lane-*
