@@ -95,6 +95,7 @@ impl Error {
         match self {
             Self::Invalid(invalid) => invalid.reason(),
             Self::Apply(ApplyError::NameTaken { .. }) => "NameTaken",
+            Self::Apply(ApplyError::LeftOver { .. }) => "PredecessorLeaving",
             Self::Apply(ApplyError::NamespaceTerminating) => "NamespaceTerminating",
             Self::Apply(ApplyError::CannotGrow { .. }) => "StorageCannotGrow",
             Self::Apply(ApplyError::Refused { .. }) => "ApplyFailed",
@@ -132,6 +133,11 @@ impl Error {
     /// start, or that all is coming to its end: a status that is there stays as it is.
     pub fn is_no_news(&self) -> bool {
         matches!(self, Self::Bus(BusError::Starting) | Self::Apply(ApplyError::NamespaceTerminating))
+    }
+
+    /// Whether the cause goes away within moments, unseen: what is left may be a Secret, and those are not watched.
+    pub fn is_over_soon(&self) -> bool {
+        matches!(self, Self::Apply(ApplyError::LeftOver { .. }))
     }
 
     /// Whether the cause is seen to go away by itself, so that looking again

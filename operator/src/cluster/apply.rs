@@ -32,6 +32,16 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// A Microservice that had this name before, and was deleted, has left an object of the name.
+    #[error(
+        "{kind} {name} is left of the deleted Microservice of this name: it goes, and then the new one is made"
+    )]
+    LeftOver {
+        /// Its kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The namespace is being deleted: nothing can be made in it.
     #[error("the namespace is being deleted")]
     NamespaceTerminating,
@@ -86,7 +96,7 @@ impl Applier {
     /// itself what the cache lacks (it holds only what bears our label).
     ///
     /// # Errors
-    /// [`ApplyError::NameTaken`] for the first that is someone else's.
+    /// [`ApplyError::NameTaken`] or [`ApplyError::LeftOver`] for the first that is not the owner's.
     pub async fn look(
         &self,
         owner: &Owner,
@@ -99,13 +109,8 @@ impl Applier {
             if !live.as_ref().is_some_and(|live| owner.owns(&live.metadata, object.is_kept())) {
                 live = self.read(owner, object).await?.map(Arc::new);
             }
-            if let Some(live) = &live
-                && !owner.owns(&live.metadata, object.is_kept())
-            {
-                return Err(ApplyError::NameTaken {
-                    kind: object.resource.kind.clone(),
-                    name: object.name.clone(),
-                });
+            if let Some(live) = &live {
+                owner.must_own(&object.resource, &object.name, &live.metadata, object.is_kept())?;
             }
             found.push(live);
         }

@@ -1,7 +1,13 @@
 //! Whose object is it? Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use kube::discovery::ApiResource;
+use murmur_crds::Microservice;
 use murmur_plan::labels::{MANAGED_BY, MANAGER, MICROSERVICE};
+
+use super::apply::ApplyError;
 
 /// The Microservice whose objects are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +25,8 @@ impl Owner {
     /// very one; or, for what is kept and so outlives its Microservice, it bears
     /// its label and ours and no other controller.
     pub fn owns(&self, object: &ObjectMeta, is_kept: bool) -> bool {
-        let controller = object
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true))
-            .map(|owner| owner.uid.as_str());
-        match controller {
-            Some(uid) => uid == self.uid,
+        match controller(object) {
+            Some(controller) => controller.uid == self.uid,
             None if is_kept => {
                 let label = |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name));
                 label(MICROSERVICE) == Some(&self.service)
@@ -35,17 +35,48 @@ impl Owner {
             None => false,
         }
     }
+
+    /// Refuses what is not this Microservice's.
+    ///
+    /// # Errors
+    /// [`ApplyError::LeftOver`] for what belongs to one that had its name before it, else [`ApplyError::NameTaken`].
+    pub fn must_own(
+        &self,
+        resource: &ApiResource,
+        name: &str,
+        object: &ObjectMeta,
+        is_kept: bool,
+    ) -> Result<(), ApplyError> {
+        if self.owns(object, is_kept) {
+            return Ok(());
+        }
+        let (kind, name) = (resource.kind.clone(), name.to_owned());
+        let is_left_over = controller(object).is_some_and(|controller| {
+            controller.kind == Microservice::kind(&()) && controller.name == self.service
+        });
+        Err(if is_left_over {
+            ApplyError::LeftOver { kind, name }
+        } else {
+            ApplyError::NameTaken { kind, name }
+        })
+    }
+}
+
+fn controller(object: &ObjectMeta) -> Option<&OwnerReference> {
+    object.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use k8s_openapi::api::core::v1::Secret;
 
     use super::*;
 
     fn object(uid: Option<&str>, labelled: bool) -> ObjectMeta {
         let owner = uid.map(|uid| OwnerReference {
             uid: uid.to_owned(),
+            kind: "Microservice".to_owned(),
+            name: "users".to_owned(),
             controller: Some(true),
             ..OwnerReference::default()
         });
@@ -64,5 +95,20 @@ mod tests {
         assert!(owner.owns(&object(None, true), true));
         assert!(!owner.owns(&object(None, false), true));
         assert!(!owner.owns(&object(Some("2"), true), true));
+    }
+
+    #[test]
+    fn what_a_deleted_service_of_the_same_name_has_left_is_told_from_what_is_anothers() {
+        let owner = Owner { uid: "1".to_owned(), service: "users".to_owned(), namespace: "shop".to_owned() };
+        let secret = ApiResource::erase::<Secret>(&());
+        let verdict = |object: &ObjectMeta| owner.must_own(&secret, "users-sidecar", object, false);
+        assert!(verdict(&object(Some("1"), true)).is_ok());
+        assert!(matches!(verdict(&object(Some("2"), true)), Err(ApplyError::LeftOver { .. })));
+        assert!(matches!(verdict(&object(None, true)), Err(ApplyError::NameTaken { .. })));
+        let mut anothers = object(Some("2"), true);
+        for reference in anothers.owner_references.iter_mut().flatten() {
+            "orders".clone_into(&mut reference.name);
+        }
+        assert!(matches!(verdict(&anothers), Err(ApplyError::NameTaken { .. })));
     }
 }

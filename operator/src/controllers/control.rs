@@ -20,6 +20,8 @@ use crate::metrics::{Failure, Kind};
 
 /// How many objects of a kind are reconciled at once.
 const CONCURRENCY: u16 = 16;
+/// When an object is looked at again whose trouble is over soon.
+const SOON: Duration = Duration::from_secs(1);
 /// Requests for one object within this time are one.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
@@ -54,9 +56,9 @@ pub(super) async fn control<K, F>(
     let failed = move |object: Arc<K>, error: &Error, context: Arc<Context>| {
         let reason = error.reason();
         context.metrics.failures.get_or_create(&Failure { kind, reason }).inc();
-        let wait = context.backoff.failed(&key(kind, &*object));
+        let wait = if error.is_over_soon() { SOON } else { context.backoff.failed(&key(kind, &*object)) };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if error.waits_for_change() {
+        if error.waits_for_change() || error.is_over_soon() {
             tracing::debug!(kind, namespace, name, reason, %error, "waiting for a change");
         } else {
             tracing::warn!(kind, namespace, name, reason, %error, again_in = ?wait, "could not be reconciled");

@@ -129,12 +129,10 @@ where
         done: "read",
         message: message(&error),
     })?;
-    match found {
-        Some(found) if !owner.owns(&found.metadata, is_kept) => {
-            Err(ApplyError::NameTaken { kind: kind.kind, name: name.to_owned() }.into())
-        }
-        found => Ok(found.map(Arc::new)),
+    if let Some(found) = &found {
+        owner.must_own(&kind, name, &found.metadata, is_kept)?;
     }
+    Ok(found.map(Arc::new))
 }
 
 /// The certificate that is there, or a new one when that is not what it should be or ends soon.

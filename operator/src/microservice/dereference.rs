@@ -37,10 +37,8 @@ pub(super) async fn dereference(resource: &Microservice, context: &Context) -> R
         message: message(&error),
     })?;
     let owner = Owner { uid: resource.uid().unwrap_or_default(), service: service.clone(), namespace };
-    if let Some(secret) = &secret
-        && !owner.owns(&secret.metadata, false)
-    {
-        return Err(ApplyError::NameTaken { kind: kind.kind, name }.into());
+    if let Some(secret) = &secret {
+        owner.must_own(&kind, &name, &secret.metadata, false)?;
     }
     let kind = ApiResource::erase::<ConfigMap>(&());
     let config = context.cache.get(&kind, &owner.namespace, &name).and_then(|found| told(&owner, &found));

@@ -1,5 +1,7 @@
 //! What becomes of a Microservice in the cluster.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -8,6 +10,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use murmur_crds::{EventSubscription, Microservice};
 use serde_json::json;
 
+use crate::data::collect;
 use crate::world::{named, test, wait};
 
 #[test]
@@ -151,6 +154,27 @@ fn a_secret_of_someone_else_is_left_alone_and_named() {
         let (reason, message) = world.condition(&ns, "users", "Ready", "False").await?;
         assert_eq!(reason, "NameTaken");
         assert!(message.contains("Secret users-sidecar"), "{message}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_service_made_anew_waits_for_what_the_one_before_has_left_and_no_longer() {
+    test("made anew", |world| async move {
+        let ns = world.namespace("anew").await?;
+        world.microservice(&ns, "users", json!({})).await?;
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        let old = world.api::<Microservice>(&ns).get("users").await?.metadata.uid.unwrap_or_default();
+        world.delete::<Microservice>(&ns, "users").await?;
+        world.microservice(&ns, "users", json!({})).await?;
+        let (reason, message) = world.condition(&ns, "users", "Ready", "False").await?;
+        assert_eq!(reason, "PredecessorLeaving", "{message}");
+        // However long that takes, the new one is there right after.
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        collect(&world, &ns, &old).await?;
+        let began = Instant::now();
+        world.condition(&ns, "users", "BusReady", "True").await?;
+        eprintln!("made anew after {:?}", began.elapsed());
         Ok(())
     });
 }
