@@ -33,8 +33,11 @@ rust()      { cargo_test --workspace; }
 # built the program for those tests.
 robust()    { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }
 sdk()       { tests/sdk/install.sh && slow_test --test sdk; }
-cluster()   { tests/cluster/up.sh && tests/cluster/netpol-matrix.sh && tests/cluster/storage-check.sh; }
-images()    { images/build.sh murmur shop blog nats engines e2e && images/engines/test.sh; }
+cluster()   { tests/cluster/up.sh; }
+network()   { tests/cluster/netpol-matrix.sh; }
+storage()   { tests/cluster/storage-check.sh; }
+images()    { images/build.sh murmur shop blog nats engines e2e; }
+engines()   { images/engines/test.sh; }
 # What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
 demo()      { tests/demo/demo.sh &&
               KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
@@ -44,10 +47,10 @@ e2e()       { slow_test --test mesh -- --skip databases:: --test-threads=4; }
 outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-alone=(format:10 lint:600 drift:300 tools:600 charts:60 services:120 rust:900)
+alone=(format:10 lint:600 drift:300 tools:600 charts:60 rust:900)
 with_cluster=(cluster:1200 images:900 demo:300 databases:900)
-then_alone=(robust:300 sdk:90)
-then_with_cluster=(outages:600)
+then_alone=(robust:300 sdk:90 services:120 engines:60)
+then_with_cluster=(outages:600 network:120 storage:60)
 all=("${alone[@]}" "${with_cluster[@]}" e2e:600 "${then_alone[@]}" "${then_with_cluster[@]}")
 
 for name in "$@"; do

@@ -1,6 +1,6 @@
 #!/bin/bash
-# kind-config.sh NODES: prints kind's configuration: one control plane and NODES - 1 workers, and the API server's audit
-# log at /var/log/kubernetes/audit.log in the control plane's node.
+# kind-config.sh NODES: prints kind's configuration: one control plane and NODES - 1 workers, the API server's audit log at
+# /var/log/kubernetes/audit.log in the control plane's node, and the control plane as patches/ says.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
@@ -11,7 +11,11 @@ nodes:
 - role: control-plane
   extraMounts:
   - {hostPath: "$HERE/audit-policy.yaml", containerPath: /etc/kubernetes/audit/policy.yaml, readOnly: true}
+  - {hostPath: "$HERE/patches", containerPath: /etc/kubernetes/patches, readOnly: true}
   kubeadmConfigPatches:
+  - |
+    kind: InitConfiguration
+    patches: {directory: /etc/kubernetes/patches}
   - |
     kind: ClusterConfiguration
     apiServer:
