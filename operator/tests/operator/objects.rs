@@ -167,8 +167,11 @@ fn a_service_made_anew_waits_for_what_the_one_before_has_left_and_no_longer() {
         let old = world.api::<Microservice>(&ns).get("users").await?.metadata.uid.unwrap_or_default();
         world.delete::<Microservice>(&ns, "users").await?;
         world.microservice(&ns, "users", json!({})).await?;
-        let (reason, message) = world.condition(&ns, "users", "Ready", "False").await?;
-        assert_eq!(reason, "PredecessorLeaving", "{message}");
+        wait("it is told what it waits for", || async {
+            let (reason, _) = world.condition(&ns, "users", "Ready", "False").await?;
+            Ok((reason == "PredecessorLeaving").then_some(()))
+        })
+        .await?;
         // However long that takes, the new one is there right after.
         tokio::time::sleep(Duration::from_secs(8)).await;
         collect(&world, &ns, &old).await?;
