@@ -4,9 +4,10 @@
 #   tests/run.sh               everything (make test)
 #   tests/run.sh rust charts   only these
 #
-# What needs no cluster and what needs one run side by side: each waits for half of its time. Between comes what uses both
-# cores, alone. A line of output begins with its suite's name. A budget says what a suite may cost on two cores when nothing
-# has been built before; a suite over it is told as such, so that it gets noticed and mended.
+# What needs no cluster and what needs one run side by side: each waits for half of its time. Between come the end-to-end
+# tests, alone: they use both cores, and tests of both kinds have limits of time. A line of output begins with its suite's
+# name. A budget says what a suite may cost on two cores when nothing has been built before; a suite over it is told as such,
+# so that it gets noticed and mended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
@@ -41,17 +42,16 @@ engines()   { images/engines/test.sh; }
 # What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
 demo()      { tests/demo/demo.sh &&
               KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
-databases() { slow_test --test mesh databases:: -- --test-threads=3; }
-e2e()       { slow_test --test mesh -- --skip databases:: --test-threads=4; }
+e2e()       { slow_test --test mesh -- --test-threads=4; }
 # What disturbs everyone on the cluster: Murmur itself goes, and comes back.
 outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
 alone=(format:10 lint:600 drift:300 tools:600 charts:60 rust:900)
-with_cluster=(cluster:1200 images:900 demo:300 databases:900)
+with_cluster=(cluster:1200 images:900 demo:300)
 then_alone=(robust:300 sdk:90 services:120 engines:60)
 then_with_cluster=(outages:600 network:120 storage:60)
-all=("${alone[@]}" "${with_cluster[@]}" e2e:600 "${then_alone[@]}" "${then_with_cluster[@]}")
+all=("${alone[@]}" "${with_cluster[@]}" e2e:900 "${then_alone[@]}" "${then_with_cluster[@]}")
 
 for name in "$@"; do
   [[ " ${all[*]}" == *" $name:"* ]] || fail "there is no suite $name: ${all[*]%:*}"
@@ -85,7 +85,7 @@ touch "$results/lane-1"
 lane 2 "${with_cluster[@]}" & beside=$!
 lane 1 "${alone[@]}"
 wait $beside
-installed && lane 3 e2e:600
+installed && lane 3 e2e:900
 installed && lane 5 "${then_with_cluster[@]}" & beside=$!
 lane 4 "${then_alone[@]}"
 wait $beside || true
