@@ -216,6 +216,12 @@ pub fn reset_request(durable: &DurableName) -> String {
     format!("$JS.API.CONSUMER.RESET.{}.{durable}", stream::EVENTS)
 }
 
+/// Where a cluster tells that a durable has a new leader (`JSAdvisoryConsumerLeaderElectedPre` of nats-server 2.15): what
+/// the one before was asked and told last may be lost, and often nothing else says so.
+pub fn leader_elected(durable: &DurableName) -> String {
+    format!("$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{}.{durable}", stream::EVENTS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

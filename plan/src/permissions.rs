@@ -27,7 +27,7 @@ pub struct Permissions {
 /// its own durables, the place of its outbox's durable, its own dead letters and reports, the queries that it asks
 /// (to each service that answers them), and answers if it gives any. Subscribe:
 /// its own configuration, its pods' reports, its own inbox, which nobody can
-/// guess, the queries that it answers (in the queue group of its name alone) and
+/// guess, who leads its durables, the queries that it answers (in the queue group of its name alone) and
 /// the answers to those that it asks.
 pub fn of(
     service: &ValidMicroservice,
@@ -37,6 +37,8 @@ pub fn of(
 ) -> Permissions {
     let name = &service.name;
     let mut publish = vec![subject::config_request(name), subject::report_permission(name)];
+    let mut subscribe =
+        vec![subject::config(name), subject::report_permission(name), format!("{}.>", key.inbox_prefix())];
     publish.extend(service.publishes.iter().map(|event_type| subject::publish_permission(name, event_type)));
     for subscription in subscriptions.iter().filter(|subscription| subscription.service == *name) {
         publish.push(subject::dead_letters_of(name, &subscription.name));
@@ -47,6 +49,7 @@ pub fn of(
         {
             let durable = DurableName::new(&subscription.name, shard, run.as_deref());
             publish.extend(subject::durable_permissions(&durable));
+            subscribe.push(subject::leader_elected(&durable));
             // Where the database says how far it is, the durable follows.
             publish.extend(subscription.projection().map(|_| subject::reset_request(&durable)));
         }
@@ -63,14 +66,13 @@ pub fn of(
     publish.sort_unstable();
     publish.dedup();
 
-    let mut subscribe =
-        vec![subject::config(name), subject::report_permission(name), format!("{}.>", key.inbox_prefix())];
     // NATS writes a subject that may only be heard in a queue group with the group behind a space.
     subscribe.extend(service.answers.iter().map(|it| format!("{} {name}", subject::query(name, &it.query))));
     if !service.asks.is_empty() {
         subscribe.push(format!("{}.>", subject::answers(name)));
     }
     subscribe.sort_unstable();
+    subscribe.dedup();
     Permissions { publish, subscribe }
 }
 

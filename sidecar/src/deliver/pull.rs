@@ -236,6 +236,19 @@ impl Pull {
         self.unanswered = false;
     }
 
+    /// The durable has, or is about to have, another leader. What was said while nobody led was heard by nobody, and what
+    /// the one before had heard last it may have dropped without a word: acknowledgements, and the open pull.
+    pub(super) fn is_led_anew(&mut self, now: Instant) {
+        // Who leads is asked once it hears acknowledgements, too.
+        let settled = now + SHORT_PAUSE;
+        self.open = None;
+        self.unanswered = false;
+        self.said.unsure();
+        self.next_sign = settled;
+        self.search(settled);
+        self.not_before = settled;
+    }
+
     /// Forgets what is open: the connection or the inbox is another one now.
     pub(super) fn restart(&mut self, now: Instant) {
         self.open = None;
@@ -415,11 +428,7 @@ impl Pull {
                 Status::Fine
             }
             409 if description.contains("Leadership") || description.contains("Shutdown") => {
-                // What was said while nobody led was heard by nobody.
-                self.said.unsure();
-                self.next_sign = now;
-                self.search(now);
-                self.pause(now, SHORT_PAUSE);
+                self.is_led_anew(now);
                 Status::Fine
             }
             409 if description.contains("Deleted") => {

@@ -146,6 +146,8 @@ struct Subscription {
     target: Arc<Target>,
     hasher: RandomState,
     inbox: String,
+    /// Where the bus tells that a durable has a new leader.
+    elections: SelectAll<Subscriber>,
     pulls: Vec<Pull>,
     /// Durables that are to be let go of, by their index, and whether they are pinned here.
     leaving: Vec<(usize, bool)>,
@@ -223,6 +225,7 @@ impl Subscription {
             client,
             hasher: RandomState::new(),
             inbox,
+            elections: SelectAll::new(),
             pulls,
             leaving: Vec::new(),
             lanes,
@@ -244,6 +247,7 @@ impl Subscription {
     async fn run(mut self, mut arrivals: Arrivals) -> Option<(Runner, Terms)> {
         let mut link = self.runner.bus.watch();
         let stop = self.runner.stop.clone();
+        self.watch_elections().await;
         self.compile();
         self.assign(Instant::now());
         self.show_hold();
@@ -280,6 +284,7 @@ impl Subscription {
                     // The client is gone.
                     None => return None,
                 },
+                Some(elected) = self.elections.next() => self.is_led_anew(&elected.subject),
                 changed = link.changed() => if changed.is_ok() { self.relink() } else { return None },
                 () = stop.cancelled(), if self.stopping.is_none() => {
                     self.stopping = Some(Instant::now() + LONGEST_BURIAL);

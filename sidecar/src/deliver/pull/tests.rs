@@ -86,6 +86,23 @@ fn after_a_pull_that_came_to_no_end_the_broker_shows_that_it_is_there_before_the
 }
 
 #[test]
+fn with_a_new_leader_the_open_pull_is_void_and_nothing_is_asked_for_before_it_was_told_all_again() {
+    let (mut pull, now) = pull(Shard::All);
+    pull.said.informed(br#"{"created":"2026-11-21T09:00:00Z"}"#);
+    let word = ("reply".into(), Bytes::from_static(b"+ACK"));
+    assert!(pull.said.ends(word.clone(), now));
+    pull.ask(now, WINDOW).unwrap();
+    pull.is_led_anew(now);
+    let settled = now + SHORT_PAUSE;
+    assert_eq!(pull.next_question(), Some(settled), "it may not hear acknowledgements yet");
+    assert!(pull.ask(settled, WINDOW).is_none());
+    let told = pull.said.informed(br#"{"created":"2026-11-21T09:00:00Z"}"#);
+    assert_eq!(told, crate::deliver::said::Whose::Same(vec![word]));
+    pull.recall = Recall::default();
+    assert!(pull.ask(settled, WINDOW).is_some());
+}
+
+#[test]
 fn without_a_pin_nothing_new_is_asked_for_while_it_is_searched_what_was_lost() {
     let (mut pull, now) = pull(Shard::All);
     pull.recall.begin(now);

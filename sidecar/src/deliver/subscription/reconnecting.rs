@@ -1,6 +1,8 @@
-//! What a subscription does when the connection comes or goes: which of what it holds is still its own.
+//! What a subscription does when the connection comes or goes, or another server leads: which of what it holds is still
+//! its own.
 
 use futures::stream::select_all;
+use murmur_mesh::subject;
 use tokio::time::Instant;
 
 use super::{Arrivals, Subscription};
@@ -21,6 +23,25 @@ impl Subscription {
             }
             self.shut_unsure(now);
             self.next_marks = now;
+        }
+    }
+
+    /// Hears of each new leader of its durables.
+    pub(super) async fn watch_elections(&mut self) {
+        for pull in &self.pulls {
+            match self.runner.bus.client().subscribe(subject::leader_elected(&pull.durable)).await {
+                Ok(elections) => self.elections.push(elections),
+                Err(error) => tracing::error!(durable = %pull.durable, %error, "cannot hear who leads"),
+            }
+        }
+    }
+
+    /// What was on its way to the leader before may be lost.
+    pub(super) fn is_led_anew(&mut self, told_on: &str) {
+        let now = Instant::now();
+        for pull in self.pulls.iter_mut().filter(|pull| subject::leader_elected(&pull.durable) == told_on) {
+            tracing::debug!(durable = %pull.durable, "has a new leader");
+            pull.is_led_anew(now);
         }
     }
 
