@@ -47,11 +47,12 @@ e2e()       { slow_test --test mesh -- --test-threads=4; }
 outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-alone=(format:10 lint:600 drift:300 tools:600 charts:60 rust:900)
-with_cluster=(cluster:1200 images:900 demo:300)
+alone=(format:10 lint:900 drift:300 tools:600 charts:60 rust:900)
+with_cluster=(cluster:1200 images:900 demo:300 network:120 storage:60)
+end_to_end=(e2e:900)
 then_alone=(robust:300 sdk:90 services:120 engines:60)
-then_with_cluster=(outages:600 network:120 storage:60)
-all=("${alone[@]}" "${with_cluster[@]}" e2e:900 "${then_alone[@]}" "${then_with_cluster[@]}")
+then_with_cluster=(outages:600)
+all=("${alone[@]}" "${with_cluster[@]}" "${end_to_end[@]}" "${then_alone[@]}" "${then_with_cluster[@]}")
 
 for name in "$@"; do
   [[ " ${all[*]}" == *" $name:"* ]] || fail "there is no suite $name: ${all[*]%:*}"
@@ -85,7 +86,7 @@ touch "$results/lane-1"
 lane 2 "${with_cluster[@]}" & beside=$!
 lane 1 "${alone[@]}"
 wait $beside
-installed && lane 3 e2e:900
+installed && lane 3 "${end_to_end[@]}"
 installed && lane 5 "${then_with_cluster[@]}" & beside=$!
 lane 4 "${then_alone[@]}"
 wait $beside || true

@@ -1,4 +1,4 @@
-//! Clients that post, as lean as hyper makes them.
+//! An HTTP client that is part of what is measured, as lean as hyper makes it.
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -20,18 +20,6 @@ pub async fn connections(port: u16, count: usize) -> Result<Vec<Connection>> {
         connections.push(connect(port).await?);
     }
     Ok(connections)
-}
-
-/// Posts `body` once as an event of type `Tick`.
-///
-/// # Errors
-/// When the answer is not the expected one.
-pub async fn publish(connection: &mut Connection, body: Bytes, expected: StatusCode) -> Result<()> {
-    let request = Request::post("/v1/events/Tick")
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(body))?;
-    send(connection, request, expected).await
 }
 
 /// Sends a request and reads its answer.

@@ -7,6 +7,7 @@ mod echo;
 mod http;
 mod load;
 mod operator;
+mod poster;
 mod receiver;
 mod sidecar;
 mod steady;

@@ -1,8 +1,16 @@
 #!/bin/bash
-# kind-config.sh NODES: prints kind's configuration: one control plane and NODES - 1 workers, the API server's audit log at
-# /var/log/kubernetes/audit.log in the control plane's node, and the control plane as patches/ says.
+# kind-config.sh NODES: prints kind's configuration: one control plane and NODES - 1 workers. The control plane keeps an
+# audit log at /var/log/kubernetes/audit.log in its node, and spends memory for time: it collects garbage a quarter as often.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+
+# what the node mounts, outside of this clone, which the cluster may outlive
+NODE=$STATE/node-$CLUSTER
+mkdir -p "$NODE/patches"
+cp "$HERE/audit-policy.yaml" "$NODE/"
+for component in etcd kube-apiserver kube-controller-manager; do
+  echo "spec: {containers: [{name: $component, env: [{name: GOGC, value: '400'}]}]}" >"$NODE/patches/$component+strategic.yaml"
+done
 
 cat <<YAML
 kind: Cluster
@@ -10,8 +18,8 @@ apiVersion: kind.x-k8s.io/v1alpha4
 nodes:
 - role: control-plane
   extraMounts:
-  - {hostPath: "$HERE/audit-policy.yaml", containerPath: /etc/kubernetes/audit/policy.yaml, readOnly: true}
-  - {hostPath: "$HERE/patches", containerPath: /etc/kubernetes/patches, readOnly: true}
+  - {hostPath: "$NODE/audit-policy.yaml", containerPath: /etc/kubernetes/audit/policy.yaml, readOnly: true}
+  - {hostPath: "$NODE/patches", containerPath: /etc/kubernetes/patches, readOnly: true}
   kubeadmConfigPatches:
   - |
     kind: InitConfiguration

@@ -14,7 +14,7 @@ healthy() {
 heals() {
   kind export kubeconfig -q --name "$CLUSTER"
   if [ -n "$(docker ps -qf "label=io.x-k8s.kind.cluster=$CLUSTER" -f status=exited -a)" ]; then
-    # not where a folder that they were given is gone: as after another clone has made the cluster
+    # not where a folder that they were given is gone: as after somebody has emptied the cache
     kind get nodes -q --name "$CLUSTER" | xargs docker start >/dev/null || return 1
     step 'start the nodes again' sleep 10    # until then the API server tells how things were before
   fi

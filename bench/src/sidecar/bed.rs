@@ -7,11 +7,10 @@ use anyhow::Result;
 use async_nats::jetstream;
 use http::StatusCode;
 use murmur_mesh::config::{LogLevel, SidecarConfig, Subscription};
-use murmur_test_support::http::connect;
 use murmur_test_support::{Broker, Sidecar, mesh};
 
 use super::loads::body;
-use crate::http::publish;
+use crate::poster::Poster;
 
 /// When the broker syncs to disk.
 #[derive(Clone, Copy)]
@@ -102,7 +101,7 @@ impl Bed {
 }
 
 async fn publish_first(port: u16) -> Result<()> {
-    publish(&mut connect(port).await?, body(), StatusCode::OK).await
+    Poster::connect(port).await?.publish(&body(), StatusCode::OK).await
 }
 
 /// A subscription for speed: many at once with the service.

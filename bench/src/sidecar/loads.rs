@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::alone::{self, Ran};
 use crate::arrivals::Arrivals;
-use crate::http::{Connection, connections, publish};
 use crate::load::{Load, closed, counted, paced};
+use crate::poster::Poster;
 use anyhow::Result;
 use async_nats::HeaderMap;
 use async_nats::jetstream;
@@ -92,11 +92,11 @@ pub(super) async fn over_http(
     bodies: Bodies,
 ) -> Result<Ran<Result<Load>>> {
     alone::run(move || async move {
-        let connections = connections(port, shape.clients()).await?;
-        let clients = connections.into_iter().map(|connection| (connection, bodies.clone())).collect();
-        let one = move |(mut connection, bodies): (Connection, Bodies), due| async move {
-            publish(&mut connection, bodies.of(due), expected).await?;
-            Ok((connection, bodies))
+        let posters = Poster::connect_many(port, shape.clients()).await?;
+        let clients = posters.into_iter().map(|poster| (poster, bodies.clone())).collect();
+        let one = move |(mut poster, bodies): (Poster, Bodies), due| async move {
+            poster.publish(&bodies.of(due), expected).await?;
+            Ok((poster, bodies))
         };
         shape.run(clients, time, one).await
     })
@@ -105,10 +105,10 @@ pub(super) async fn over_http(
 
 /// Stores so many events through a sidecar, as fast as it takes them.
 pub(super) async fn store(port: u16, count: u64) -> Result<()> {
-    let clients = connections(port, 256).await?.into_iter().map(|connection| (connection, body())).collect();
-    let one = |(mut connection, body): (Connection, Bytes), _| async move {
-        publish(&mut connection, body.clone(), StatusCode::OK).await?;
-        Ok((connection, body))
+    let clients = Poster::connect_many(port, 256).await?.into_iter().map(|poster| (poster, body())).collect();
+    let one = |(mut poster, body): (Poster, Bytes), _| async move {
+        poster.publish(&body, StatusCode::OK).await?;
+        Ok((poster, body))
     };
     counted(clients, count, one).await.map(drop)
 }

@@ -59,7 +59,7 @@ pub(super) async fn control<K, F>(
         let wait = if error.is_over_soon() { SOON } else { context.backoff.failed(&key(kind, &*object)) };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if error.waits_for_change() || error.is_over_soon() {
-            tracing::debug!(kind, namespace, name, reason, %error, "waiting for a change");
+            tracing::debug!(kind, namespace, name, reason, %error, "waits for something else");
         } else {
             tracing::warn!(kind, namespace, name, reason, %error, again_in = ?wait, "could not be reconciled");
         }

@@ -57,7 +57,7 @@ impl Postgres {
     }
 
     /// An empty cluster of databases in `data`: a copy of one that the first who needed one has made, which costs a
-    /// tenth of the time.
+    /// tenth of the time. That one stays among the machine's temporary files, for the next run.
     async fn initialize(&self, data: &Path) -> Result<()> {
         let version = self.programs.parent().and_then(Path::file_name).context("no version")?;
         let user = rustix::process::getuid().as_raw();
