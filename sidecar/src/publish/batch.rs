@@ -1,6 +1,6 @@
 //! Several events as one atomic batch: all of them are stored, or none.
 
-use async_nats::Subject;
+use async_nats::{HeaderMap, Subject};
 use futures::FutureExt;
 use murmur_mesh::wire::batch;
 use tokio::time::{Instant, timeout_at};
@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::answer::{self, Committed, PublishError};
 use super::publisher::not_sent;
 use super::{Outgoing, Publisher};
+use crate::bus::Bus;
+use crate::bus::replies::Ticket;
 
 /// The most messages of a batch that the broker takes.
 pub(crate) const LARGEST_BATCH: usize = 1000;
@@ -34,32 +36,69 @@ impl Publisher {
         &self,
         events: impl ExactSizeIterator<Item = &'a Outgoing>,
     ) -> Result<Committed, PublishError> {
-        let id = Uuid::now_v7().simple().to_string();
-        let count = events.len();
-        // Only the first message's answer tells why a batch is not taken up: the
-        // last one's says no more than that there is none.
-        let (mut first, mut last) = (self.bus.replies().wait(), self.bus.replies().wait());
+        let (count, mut batch) = (events.len(), self.begin_batch());
         for (number, event) in (1..).zip(events) {
-            let mut headers = event.headers();
-            headers.insert(batch::ID, id.as_str());
-            headers.insert(batch::SEQUENCE, number.to_string());
-            let (subject, payload) = (Subject::from(event.subject()), event.payload().clone());
-            let sent = if number == count {
-                headers.insert(batch::COMMIT, "1");
-                self.bus.ask(subject, last.subject(), headers, payload).await
-            } else if number == 1 {
-                self.bus.ask(subject, first.subject(), headers, payload).await
-            } else {
-                self.bus.client().publish_with_headers(subject, headers, payload).await
-            };
-            sent.map_err(|error| not_sent(&error))?;
+            if number == count {
+                return batch.commit(event).await;
+            }
+            batch.send(event).await?;
         }
+        Err(PublishError::Unreadable("a batch of no events has no answer".to_owned()))
+    }
+
+    /// A batch whose events are sent one by one, as they come. The broker gives it up 10 s after its last message.
+    pub(super) fn begin_batch(&self) -> OpenBatch<'_> {
+        let id = Uuid::now_v7().simple().to_string();
+        OpenBatch { bus: &self.bus, id, first: self.bus.replies().wait(), sent: 0 }
+    }
+}
+
+/// A batch that is being sent.
+pub(super) struct OpenBatch<'a> {
+    bus: &'a Bus,
+    id: String,
+    /// Only the first message's answer tells why a batch is not taken up: the last one's says no more than that there is
+    /// none.
+    first: Ticket<'a>,
+    sent: usize,
+}
+
+impl OpenBatch<'_> {
+    /// Sends one that is not the last.
+    pub(super) async fn send(&mut self, event: &Outgoing) -> Result<(), PublishError> {
+        let headers = self.headers(event);
+        let (subject, payload) = (Subject::from(event.subject()), event.payload().clone());
+        let sent = if self.sent == 1 {
+            self.bus.ask(subject, self.first.subject(), headers, payload).await
+        } else {
+            self.bus.client().publish_with_headers(subject, headers, payload).await
+        };
+        sent.map_err(|error| not_sent(&error))
+    }
+
+    /// Sends the last one, and waits until all are stored, or none.
+    pub(super) async fn commit(mut self, event: &Outgoing) -> Result<Committed, PublishError> {
+        let mut last = self.bus.replies().wait();
+        let mut headers = self.headers(event);
+        headers.insert(batch::COMMIT, "1");
+        let (subject, payload) = (Subject::from(event.subject()), event.payload().clone());
+        let sent = self.bus.ask(subject, last.subject(), headers, payload).await;
+        sent.map_err(|error| not_sent(&error))?;
         let answer = last.answer().await.ok_or(PublishError::Lost)?;
         answer::read_commit(&answer).map_err(|error| {
-            let cause = first.answer().now_or_never().flatten();
+            let cause = self.first.answer().now_or_never().flatten();
             // The first message of a batch that was taken up is answered with nothing.
             let refused = cause.filter(|cause| !cause.payload.is_empty());
             refused.and_then(|cause| answer::read(&cause).err()).unwrap_or(error)
         })
+    }
+
+    /// Those of the next message.
+    fn headers(&mut self, event: &Outgoing) -> HeaderMap {
+        self.sent += 1;
+        let mut headers = event.headers();
+        headers.insert(batch::ID, self.id.as_str());
+        headers.insert(batch::SEQUENCE, self.sent.to_string());
+        headers
     }
 }

@@ -26,7 +26,9 @@ pub(super) struct Gathering<T> {
     pace: Pace,
     /// Since then newcomers wait for each other instead of going alone.
     gathers_since: Option<Instant>,
-    /// When the last batch ended.
+    /// When the last batch began.
+    began: Option<Instant>,
+    /// When the last batch was stored.
     last_batch: Option<Instant>,
     waiting: VecDeque<(T, usize)>,
     singles: usize,
@@ -35,8 +37,16 @@ pub(super) struct Gathering<T> {
     expected: usize,
     /// ...until then.
     expected_until: Option<Instant>,
+    filling: Option<Filling>,
     pause: Duration,
     paused_until: Option<Instant>,
+}
+
+/// The batch that is sent as its members come: the broker is half done with it when the last one is there.
+#[derive(Debug, Default)]
+struct Filling {
+    members: usize,
+    bytes: usize,
 }
 
 /// Who goes now.
@@ -46,8 +56,13 @@ pub(super) enum Next<T> {
     Nobody,
     /// These, each alone; with the number in flight once the first has gone.
     Alone(Vec<T>, usize),
-    /// These, together.
-    Together(Vec<T>),
+    /// These, together: in the batch that is being filled, or else in a new one.
+    Together {
+        /// They.
+        members: Vec<T>,
+        /// Whether it is complete: else it is the one that is being filled from now on.
+        complete: bool,
+    },
 }
 
 impl<T> Default for Gathering<T> {
@@ -55,12 +70,14 @@ impl<T> Default for Gathering<T> {
         Self {
             pace: Pace::default(),
             gathers_since: None,
+            began: None,
             last_batch: None,
             waiting: VecDeque::new(),
             singles: 0,
             batches: 0,
             expected: 0,
             expected_until: None,
+            filling: None,
             pause: FIRST_PAUSE,
             paused_until: None,
         }
@@ -101,9 +118,12 @@ impl<T> Gathering<T> {
 
     /// A batch of so many was stored.
     pub(super) fn batch_stored(&mut self, members: usize, now: Instant) {
-        // Those that go together wait for each other first, while singles are under way: that counts too.
+        // Those that go together wait for each other first: that counts too. The first of them have waited for singles, which
+        // is none of the batch's cost.
+        let one_before =
+            self.last_batch.filter(|last| self.gathers_since.is_some_and(|since| since <= *last));
         if self.batches == 1
-            && let Some(since) = self.gathers_since.max(self.last_batch)
+            && let Some(since) = one_before.or(self.began)
         {
             self.pace.batch(now - since, now);
         }
@@ -135,25 +155,27 @@ impl<T> Gathering<T> {
 
     /// Who goes now; to be asked whenever something came or ended, until nobody does.
     pub(super) fn next(&mut self, now: Instant) -> Next<T> {
+        if let Some(filling) = self.filling.take() {
+            return self.fill(filling, now);
+        }
         if self.waiting.is_empty() {
             return Next::Nobody;
         }
         if self.is_paused(now) {
             return self.all_alone();
         }
-        let count = self.of_a_batch();
+        let count = self.fitting(&Filling::default());
         let pays = self.pace.batch_pays(count, now);
         let full = count < self.waiting.len() || count >= FULL;
         if full && pays && self.batches > 0 && self.batches < OPEN {
-            return self.together(count);
+            return self.begin(now);
         }
         if self.singles > 0 || self.batches > 0 {
             return Next::Nobody;
         }
-        if self.waiting.len() < self.expected.min(FULL)
-            && self.expected_until.is_some_and(|until| now < until)
-        {
-            return Next::Nobody;
+        if self.waiting.len() < self.expected.min(FULL) && self.is_awaiting(now) {
+            let will_pay = self.pace.batch_pays(self.expected.min(FULL), now);
+            return if will_pay && !self.pace.singles_unknown(now) { self.begin(now) } else { Next::Nobody };
         }
         if !pays {
             return self.all_alone();
@@ -161,7 +183,39 @@ impl<T> Gathering<T> {
         if self.pace.singles_unknown(now) {
             return self.alone(SAMPLE);
         }
-        self.together(count)
+        self.begin(now)
+    }
+
+    /// Whether those who were just answered may still come again.
+    fn is_awaiting(&self, now: Instant) -> bool {
+        self.expected_until.is_some_and(|until| now < until)
+    }
+
+    fn begin(&mut self, now: Instant) -> Next<T> {
+        self.batches += 1;
+        self.began = Some(now);
+        self.fill(Filling::default(), now)
+    }
+
+    fn fill(&mut self, mut filling: Filling, now: Instant) -> Next<T> {
+        let count = self.fitting(&filling);
+        filling.members += count;
+        filling.bytes += self.waiting.iter().take(count).map(|(_, weight)| weight).sum::<usize>();
+        let members = self.take(count);
+        let complete =
+            !self.waiting.is_empty() || filling.members >= self.expected.min(FULL) || !self.is_awaiting(now);
+        if !complete {
+            self.filling = Some(filling);
+            if members.is_empty() {
+                return Next::Nobody;
+            }
+        }
+        Next::Together { members, complete }
+    }
+
+    /// The batch that was being filled takes nobody any more.
+    pub(super) fn stop_filling(&mut self) {
+        self.filling = None;
     }
 
     fn gathers(&self) -> bool {
@@ -183,15 +237,11 @@ impl<T> Gathering<T> {
         Next::Alone(members, first)
     }
 
-    fn together(&mut self, count: usize) -> Next<T> {
-        self.batches += 1;
-        Next::Together(self.take(count))
-    }
-
     /// How many of those who wait fit into a batch, from the first on.
-    fn of_a_batch(&self) -> usize {
-        let mut bytes = 0;
-        let fitting = self.waiting.iter().take(FULL).take_while(|(_, weight)| {
+    fn fitting(&self, filling: &Filling) -> usize {
+        let mut bytes = filling.bytes;
+        let room = FULL.saturating_sub(filling.members);
+        let fitting = self.waiting.iter().take(room).take_while(|(_, weight)| {
             bytes += weight;
             bytes <= FULL_BYTES
         });
@@ -235,7 +285,14 @@ mod tests {
 
     fn together(next: Next<usize>) -> usize {
         match next {
-            Next::Together(members) => members.len(),
+            Next::Together { members, complete: true } => members.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn joining(next: Next<usize>) -> usize {
+        match next {
+            Next::Together { members, complete: false } => members.len(),
             other => panic!("{other:?}"),
         }
     }
@@ -254,21 +311,70 @@ mod tests {
     }
 
     #[test]
-    fn those_who_were_just_answered_are_awaited_a_little() {
+    fn those_who_were_just_answered_are_awaited_a_little_by_a_batch_that_has_begun() {
         let now = Instant::now();
         let mut gathering = synced(now);
         gathering.gathers_since = Some(now);
         arrive(&mut gathering, 64, now);
         assert_eq!(together(gathering.next(now)), 64);
         gathering.batch_stored(64, now);
-        arrive(&mut gathering, 63, now);
+        assert_eq!(gathering.next(now), Next::Nobody);
+        arrive(&mut gathering, 60, now);
+        assert_eq!(joining(gathering.next(now)), 60);
+        arrive(&mut gathering, 3, now);
+        assert_eq!(joining(gathering.next(now)), 3);
         assert_eq!(gathering.next(now), Next::Nobody);
         arrive(&mut gathering, 1, now);
-        assert_eq!(together(gathering.next(now)), 64);
+        assert_eq!(together(gathering.next(now)), 1);
+        assert_eq!(gathering.next(now), Next::Nobody, "until it has ended");
         gathering.batch_stored(64, now);
         arrive(&mut gathering, 40, now);
-        assert_eq!(gathering.next(now), Next::Nobody);
-        assert_eq!(together(gathering.next(now + 6 * MILLISECOND)), 40);
+        assert_eq!(joining(gathering.next(now)), 40);
+        assert_eq!(together(gathering.next(now + 6 * MILLISECOND)), 0, "it goes with those that have come");
+    }
+
+    #[test]
+    fn a_batch_that_has_begun_goes_when_it_is_full_or_as_large_as_may_be() {
+        let now = Instant::now();
+        for (count, bytes, first, last) in [(250, 1000, 250, 6), (30, FULL_BYTES / 40, 30, 10)] {
+            let mut gathering = synced(now);
+            gathering.gathers_since = Some(now);
+            gathering.batches = 1;
+            gathering.batch_stored(FULL * 2, now);
+            (0..count).for_each(|number| gathering.wait(number, bytes));
+            assert_eq!(joining(gathering.next(now)), first);
+            (0..20).for_each(|number| gathering.wait(number, bytes));
+            assert_eq!(together(gathering.next(now)), last);
+            assert_eq!(gathering.next(now), Next::Nobody, "the rest waits for it");
+        }
+    }
+
+    #[test]
+    fn the_wait_for_singles_is_none_of_the_first_batchs_cost() {
+        let now = Instant::now();
+        let mut gathering = synced(now);
+        gathering.pace = Pace::default();
+        gathering.gathers_since = Some(now);
+        for _ in 0..SAMPLE {
+            gathering.pace.single(Duration::from_micros(200) * 64, 64, now);
+        }
+        arrive(&mut gathering, 64, now);
+        let later = now + 60 * MILLISECOND;
+        assert_eq!(together(gathering.next(later)), 64);
+        gathering.batch_stored(64, later + 4 * MILLISECOND);
+        assert!(gathering.pace.batch_pays(64, later), "it took 4 ms, and alone they take 13");
+    }
+
+    #[test]
+    fn what_will_not_pay_is_not_begun() {
+        let now = Instant::now();
+        let mut gathering = synced(now);
+        gathering.gathers_since = Some(now);
+        gathering.batches = 1;
+        let later = now + 3 * MILLISECOND;
+        gathering.batch_stored(17, later);
+        arrive(&mut gathering, 10, later);
+        assert_eq!(gathering.next(later), Next::Nobody);
     }
 
     #[test]
@@ -284,7 +390,7 @@ mod tests {
         let mut end = now;
         for _ in 0..8 {
             arrive(&mut gathering, 64, end + 3 * MILLISECOND);
-            let Next::Together(members) = gathering.next(end + 3 * MILLISECOND) else { break };
+            let Next::Together { members, .. } = gathering.next(end + 3 * MILLISECOND) else { break };
             end += 6 * MILLISECOND;
             gathering.batch_stored(members.len(), end);
         }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Outcome, PublishError, Stored};
+use super::answer::{Committed, Outcome, PublishError, Stored};
 use super::gathering::{Gathering, Next};
 use super::{Outgoing, Publisher, Whole};
 use crate::metrics::{Grouped, Metrics};
@@ -17,9 +17,16 @@ use crate::metrics::{Grouped, Metrics};
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
     publisher: Publisher,
-    gathering: Mutex<Gathering<Waiting>>,
+    state: Mutex<State>,
     highest: AtomicU64,
     metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    gathering: Gathering<Waiting>,
+    /// Where the members go of the batch that is being filled.
+    filling: Option<mpsc::UnboundedSender<Waiting>>,
 }
 
 /// An event that waits for others.
@@ -52,7 +59,7 @@ struct Single {
 impl GroupCommit {
     /// Group commit over `publisher`.
     pub(crate) fn new(publisher: Publisher, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { publisher, gathering: Mutex::default(), highest: AtomicU64::new(0), metrics })
+        Arc::new(Self { publisher, state: Mutex::default(), highest: AtomicU64::new(0), metrics })
     }
 
     /// The highest place in the event store that an event has been given here; 0 before the first.
@@ -104,13 +111,13 @@ impl GroupCommit {
     /// Goes alone, or waits for its turn.
     fn enter(self: &Arc<Self>, event: &Arc<Outgoing>) -> Result<Single, oneshot::Receiver<Turn>> {
         let now = Instant::now();
-        let mut gathering = self.lock();
-        if let Some(in_flight) = gathering.enter(now) {
+        let mut state = self.lock();
+        if let Some(in_flight) = state.gathering.enter(now) {
             return Ok(self.single(in_flight, now, false));
         }
         let (turn, receiver) = oneshot::channel();
-        gathering.wait(Waiting { event: event.clone(), turn }, event.weight());
-        drop(gathering);
+        state.gathering.wait(Waiting { event: event.clone(), turn }, event.weight());
+        drop(state);
         self.go_on();
         Err(receiver)
     }
@@ -123,13 +130,25 @@ impl GroupCommit {
     fn go_on(self: &Arc<Self>) {
         loop {
             let now = Instant::now();
-            let next = self.lock().next(now);
-            match next {
+            let mut state = self.lock();
+            match state.gathering.next(now) {
                 Next::Nobody => return,
-                Next::Alone(members, first) => self.alone(members, first, false, now),
-                Next::Together(members) => {
-                    let group = self.clone();
-                    tokio::spawn(async move { group.together(members).await });
+                Next::Alone(members, first) => {
+                    drop(state);
+                    self.alone(members, first, false, now);
+                }
+                Next::Together { members, complete } => {
+                    let batch = state.filling.take().unwrap_or_else(|| {
+                        let (batch, members) = mpsc::unbounded_channel();
+                        let group = self.clone();
+                        tokio::spawn(async move { group.together(members).await });
+                        batch
+                    });
+                    for one in members {
+                        // Not there any more only while the process ends.
+                        let _ = batch.send(one);
+                    }
+                    state.filling = (!complete).then_some(batch);
                 }
             }
         }
@@ -142,21 +161,31 @@ impl GroupCommit {
         }
     }
 
-    async fn together(self: &Arc<Self>, mut members: Vec<Waiting>) {
+    /// Stores those who come, until nobody does any more, as one batch.
+    async fn together(self: &Arc<Self>, mut joining: mpsc::UnboundedReceiver<Waiting>) {
         // Half of the time for the batch: what is left is for going alone after all.
         let (began, deadline) = (Instant::now(), self.publisher.half_deadline());
-        members.retain(|one| !one.turn.is_closed());
+        let mut members = Vec::new();
+        let storing = timeout_at(deadline, self.store(&mut joining, &mut members));
+        let result = storing.await.unwrap_or(Err(PublishError::TimedOut));
+        if !joining.is_closed() {
+            // It has failed before it was complete.
+            let mut state = self.lock();
+            state.gathering.stop_filling();
+            state.filling = None;
+        }
+        while let Ok(one) = joining.try_recv() {
+            members.push(one);
+        }
         if members.is_empty() {
             self.not_together(members, false, false, began);
             return self.go_on();
         }
-        let events = members.iter().map(|one| &*one.event);
-        let result = self.publisher.publish_batch(events, deadline).await;
         let now = Instant::now();
-        match result.map(|committed| committed.members(members.len())) {
+        match result.map(|committed| committed.and_then(|committed| committed.members(members.len()))) {
             Ok(Some(places)) => {
                 self.count(Grouped::Stored);
-                self.lock().batch_stored(members.len(), now);
+                self.lock().gathering.batch_stored(members.len(), now);
                 for (one, stored) in members.into_iter().zip(places) {
                     self.stored(stored.sequence);
                     let _ = one.turn.send(Turn::Stored(stored));
@@ -176,10 +205,35 @@ impl GroupCommit {
             }
         }
         self.go_on();
-        let expected_until = self.lock().expected_until();
+        let expected_until = self.lock().gathering.expected_until();
         if let Some(until) = expected_until {
             tokio::time::sleep_until(until).await;
             self.go_on();
+        }
+    }
+
+    /// Sends each member once the next one is there, and the last one with the word to store them all. `None`: nobody came.
+    async fn store(
+        &self,
+        joining: &mut mpsc::UnboundedReceiver<Waiting>,
+        members: &mut Vec<Waiting>,
+    ) -> Result<Option<Committed>, PublishError> {
+        if !self.publisher.bus.link().connected {
+            return Err(PublishError::Away);
+        }
+        let mut batch = self.publisher.begin_batch();
+        while let Some(one) = joining.recv().await {
+            if one.turn.is_closed() {
+                continue;
+            }
+            members.push(one);
+            if let [.., before, _] = &members[..] {
+                batch.send(&before.event).await?;
+            }
+        }
+        match members.last() {
+            Some(last) => batch.commit(&last.event).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -190,7 +244,7 @@ impl GroupCommit {
         perhaps_stored: bool,
         now: Instant,
     ) {
-        let first = self.lock().batch_failed(members.len(), refused, now);
+        let first = self.lock().gathering.batch_failed(members.len(), refused, now);
         self.alone(members, first, perhaps_stored, now);
     }
 
@@ -198,14 +252,14 @@ impl GroupCommit {
         self.metrics.publishes.count_batch(outcome);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gathering<Waiting>> {
-        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Single {
     fn drop(&mut self) {
-        self.group.lock().single_ended(self.in_flight, self.took, Instant::now());
+        self.group.lock().gathering.single_ended(self.in_flight, self.took, Instant::now());
         self.group.go_on();
     }
 }
