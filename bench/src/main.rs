@@ -3,7 +3,7 @@
 
 mod alone;
 mod arrivals;
-mod echo;
+mod floor;
 mod http;
 mod load;
 mod operator;
@@ -27,13 +27,13 @@ enum Command {
     Steady(steady::Arguments),
     /// The least that HTTP costs: a server that answers 204 to everything.
     #[command(hide = true)]
-    Echo,
+    Floor(floor::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match Command::parse() {
-        Command::Echo => alone::run(echo::serve).await?.result,
+        Command::Floor(arguments) => alone::run(|| floor::serve(arguments)).await?.result,
         Command::Sidecar(arguments) => sidecar::run(arguments).await,
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Steady(arguments) => steady::run(arguments).await,

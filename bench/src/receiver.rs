@@ -1,6 +1,7 @@
 //! A service that answers 204 to everything, as lean as hyper makes it.
 
 use std::convert::Infallible;
+use std::future::ready;
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -35,7 +36,10 @@ impl Receiver {
         let serving = alone::run(move || async move {
             let listener = TcpListener::from_std(listener)?;
             tokio::select! {
-                failure = serve(listener, move |body| arrivals.arrived(&body)) => failure,
+                failure = serve(listener, move |body| {
+                    arrivals.arrived(&body);
+                    ready(StatusCode::NO_CONTENT)
+                }) => failure,
                 _ = ended => Ok(()),
             }
         });
@@ -48,14 +52,15 @@ impl Receiver {
     }
 }
 
-/// Answers, and hands on each request's body, until it cannot accept any more.
+/// Answers each request as `arrived` says when it is given the body, until it cannot accept any more.
 ///
 /// # Errors
 /// That failure.
-pub async fn serve(
-    listener: TcpListener,
-    arrived: impl Fn(Bytes) + Clone + Send + Sync + 'static,
-) -> Result<()> {
+pub async fn serve<F, Fut>(listener: TcpListener, arrived: F) -> Result<()>
+where
+    F: Fn(Bytes) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = StatusCode> + Send,
+{
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -67,11 +72,11 @@ pub async fn serve(
         let service = service_fn(move |request: Request<Incoming>| {
             let arrived = arrived.clone();
             async move {
-                if let Ok(body) = request.into_body().collect().await {
-                    arrived(body.to_bytes());
-                }
                 let mut response = Response::new(Empty::<Bytes>::new());
-                *response.status_mut() = StatusCode::NO_CONTENT;
+                *response.status_mut() = match request.into_body().collect().await {
+                    Ok(body) => arrived(body.to_bytes()).await,
+                    Err(_) => StatusCode::BAD_REQUEST,
+                };
                 Ok::<_, Infallible>(response)
             }
         });

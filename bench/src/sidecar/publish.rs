@@ -2,7 +2,9 @@
 //! fixed rate, through the sidecar and without it, with both sync settings.
 //!
 //! The floor of the CPU is what cannot be saved: an HTTP server that answers 204
-//! under the same load, and a bare client of the bus.
+//! under the same load, and a bare client of the bus. Both in one are the leanest
+//! relay that there could be: how much of the bare client's throughput is in reach
+//! over HTTP, on the same cores.
 
 use std::time::Duration;
 
@@ -13,9 +15,9 @@ use murmur_test_support::process::{cpu_seconds, memory};
 
 use super::Arguments;
 use super::bed::{Bed, SYNCED, UNSYNCED};
-use super::loads::{Bodies, Shape, bare, body, over_http};
+use super::loads::{BARE_SUBJECT, Bodies, Shape, bare, body, over_http};
 use super::side::Side;
-use crate::echo::Echo;
+use crate::floor::Floor;
 use crate::table::{Bar, Table};
 
 /// The bars that issue 2 of 3 sets for a scenario.
@@ -87,8 +89,9 @@ async fn one_scenario(
     let time = Duration::from_secs(arguments.seconds);
     let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
     let bodies = Bodies::Same(body());
-    let (echo, broker) = (Echo::start().await?, bed.broker().pid()?);
-    let (mut through, mut without, mut floor) = (Side::default(), Side::default(), Side::default());
+    let (echo, broker) = (Floor::answering().await?, bed.broker().pid()?);
+    let relay = Floor::storing(&bed.broker().url(), BARE_SUBJECT).await?;
+    let [mut through, mut without, mut floor, mut leanest] = std::array::from_fn(|_| Side::default());
     for _ in 0..arguments.rounds {
         let before = (used(&sidecar)?, cpu_seconds(broker)?);
         let load = over_http(sidecar.port, shape, time, StatusCode::OK, bodies.clone()).await?.result?;
@@ -98,15 +101,18 @@ async fn one_scenario(
         let ran = bare(bed.broker().url(), shape, time, bodies.clone()).await?;
         without.add(&ran.result?, ran.cpu, cpu_seconds(broker)? - before);
 
-        let before = cpu_seconds(echo.pid()?)?;
-        let load =
-            over_http(echo.port, shape, time / 2, StatusCode::NO_CONTENT, bodies.clone()).await?.result?;
-        floor.add(&load, cpu_seconds(echo.pid()?)? - before, 0.0);
+        for (server, side) in [(&echo, &mut floor), (&relay, &mut leanest)] {
+            let before = (cpu_seconds(server.pid()?)?, cpu_seconds(broker)?);
+            let load = over_http(server.port, shape, time / 2, StatusCode::NO_CONTENT, bodies.clone());
+            let load = load.await?.result?;
+            side.add(&load, cpu_seconds(server.pid()?)? - before.0, cpu_seconds(broker)? - before.1);
+        }
     }
     let peak = memory(sidecar.pid()?, "VmHWM")?;
     let mut add = |figure, unit, murmur, bare, bar| table.add(scenario, figure, unit, murmur, bare, bar);
     let cpu_floor = floor.cpu() + without.cpu();
     add("throughput", "events/s", through.rate(), Some(without.rate()), bars.throughput);
+    add("throughput (bare: the leanest relay)", "events/s", through.rate(), Some(leanest.rate()), Bar::None);
     add("p50", "ms", through.p50(), Some(without.p50()), bars.p50);
     add("p99", "ms", through.p99(), Some(without.p99()), bars.p99);
     add("p99.9", "ms", through.p999(), Some(without.p999()), Bar::None);

@@ -18,12 +18,14 @@ fn permissions(types: &[&str]) -> (Vec<String>, Vec<String>) {
     let mut publish: Vec<String> =
         types.iter().map(|one| subject::publish_permission(&service, &one.parse().unwrap())).collect();
     let name = "all".parse().unwrap();
-    publish.extend(subject::durable_permissions(&DurableName::new(&name, Shard::Number(0), None)));
+    let durable = DurableName::new(&name, Shard::Number(0), None);
+    publish.extend(subject::durable_permissions(&durable));
     publish.push(subject::dead_letters_of(&service, &name));
     publish.push(subject::config_request(&service));
     publish.push(subject::report_permission(&service));
     let inbox = format!("{}.>", key().inbox_prefix());
-    (publish, vec![inbox, subject::config(&service), subject::report_permission(&service)])
+    let (config, report) = (subject::config(&service), subject::report_permission(&service));
+    (publish, vec![inbox, config, report, subject::leader_elected(&durable)])
 }
 
 fn quoted(subjects: &[String]) -> String {

@@ -1,0 +1,106 @@
+//! The floor, on one thread, as a process of its own: of anything that takes HTTP requests, a hyper server that reads the
+//! body and answers 204; and of anything that publishes them, one that has the bare client of the bus store it first.
+
+use std::future::ready;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use async_nats::{HeaderMap, jetstream};
+use bytes::Bytes;
+use clap::Args;
+use http::StatusCode;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+use crate::receiver;
+
+/// What the process is told.
+#[derive(Args)]
+pub struct Arguments {
+    /// The bus where bodies are stored.
+    #[arg(long, requires = "subject")]
+    store: Option<String>,
+    /// The subject that they are stored under.
+    #[arg(long)]
+    subject: Option<String>,
+}
+
+/// The server's process; killed, by its id, when dropped.
+pub struct Floor {
+    child: Child,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Floor {
+    /// One that only answers.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn answering() -> Result<Self> {
+        Self::start(&[]).await
+    }
+
+    /// One that stores what it is sent on the bus at `url`, and answers then.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn storing(url: &str, subject: &str) -> Result<Self> {
+        Self::start(&["--store", url, "--subject", subject]).await
+    }
+
+    /// Starts this program once more, as the server.
+    async fn start(arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("floor")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let out = child.stdout.take().context("the server has no output")?;
+        let line = BufReader::new(out).lines().next_line().await?.context("the server has ended")?;
+        Ok(Self { child, port: line.parse()? })
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(i32::try_from(self.child.id().context("the server has ended")?)?)
+    }
+}
+
+/// Serves until it is killed; the first line of its output is its port.
+///
+/// # Errors
+/// When it cannot listen, or the bus is not there.
+#[allow(clippy::print_stdout, reason = "whoever started it reads its port there")]
+pub async fn serve(arguments: Arguments) -> Result<()> {
+    let (Some(url), Some(subject)) = (arguments.store, arguments.subject) else {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?.port());
+        return receiver::serve(listener, |_| ready(StatusCode::NO_CONTENT)).await;
+    };
+    let client = jetstream::new(async_nats::connect(url).await?);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    println!("{port}");
+    let count = Arc::new(AtomicU64::new(0));
+    let store = move |body: Bytes| {
+        let (client, subject) = (client.clone(), subject.clone());
+        let id = format!("relay-{port}-{}", count.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", id);
+            let Ok(stored) = client.publish_with_headers(subject, headers, body).await else {
+                return StatusCode::SERVICE_UNAVAILABLE;
+            };
+            if stored.await.is_ok() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+        }
+    };
+    receiver::serve(listener, store).await
+}
