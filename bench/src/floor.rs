@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use async_nats::subject::ToSubject;
 use async_nats::{HeaderMap, jetstream};
 use bytes::Bytes;
 use clap::Args;
@@ -80,27 +81,41 @@ impl Floor {
 /// When it cannot listen, or the bus is not there.
 #[allow(clippy::print_stdout, reason = "whoever started it reads its port there")]
 pub async fn serve(arguments: Arguments) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
     let (Some(url), Some(subject)) = (arguments.store, arguments.subject) else {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?.port());
+        println!("{port}");
         return receiver::serve(listener, |_| ready(StatusCode::NO_CONTENT)).await;
     };
     let client = jetstream::new(async_nats::connect(url).await?);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
     println!("{port}");
     let count = Arc::new(AtomicU64::new(0));
-    let store = move |body: Bytes| {
+    let answer = move |body: Bytes| {
         let (client, subject) = (client.clone(), subject.clone());
         let id = format!("relay-{port}-{}", count.fetch_add(1, Ordering::Relaxed));
         async move {
-            let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", id);
-            let Ok(stored) = client.publish_with_headers(subject, headers, body).await else {
-                return StatusCode::SERVICE_UNAVAILABLE;
-            };
-            if stored.await.is_ok() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+            match store(&client, subject, id, body).await {
+                Ok(()) => StatusCode::NO_CONTENT,
+                Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+            }
         }
     };
-    receiver::serve(listener, store).await
+    receiver::serve(listener, answer).await
+}
+
+/// Publishes as a bare client does, and waits until it is stored.
+///
+/// # Errors
+/// When it is not.
+pub async fn store(
+    client: &jetstream::Context,
+    subject: impl ToSubject,
+    id: String,
+    body: Bytes,
+) -> Result<()> {
+    // As many headers as a careful program sets: an id that makes a repeat safe.
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", id);
+    client.publish_with_headers(subject, headers, body).await?.await?;
+    Ok(())
 }

@@ -25,7 +25,7 @@ enum Command {
     Operator(operator::Arguments),
     /// What the operator writes while nothing changes, on a real cluster.
     Steady(steady::Arguments),
-    /// The least that HTTP costs: a server that answers 204 to everything.
+    /// The least that HTTP costs: a server that answers 204 to everything, once it has stored it or at once.
     #[command(hide = true)]
     Floor(floor::Arguments),
 }

@@ -1,4 +1,4 @@
-//! A service that answers 204 to everything, as lean as hyper makes it.
+//! A service, as lean as hyper makes it: one that answers 204 to everything, or as it is told.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -52,11 +52,11 @@ impl Receiver {
     }
 }
 
-/// Answers each request as `arrived` says when it is given the body, until it cannot accept any more.
+/// Answers each request as `answer` says when it is given the body, until it cannot accept any more.
 ///
 /// # Errors
 /// That failure.
-pub async fn serve<F, Fut>(listener: TcpListener, arrived: F) -> Result<()>
+pub async fn serve<F, Fut>(listener: TcpListener, answer: F) -> Result<()>
 where
     F: Fn(Bytes) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = StatusCode> + Send,
@@ -68,13 +68,13 @@ where
         };
         // A connection that has ended already is none to speed up.
         let _ = stream.set_nodelay(true);
-        let arrived = arrived.clone();
+        let answer = answer.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let arrived = arrived.clone();
+            let answer = answer.clone();
             async move {
                 let mut response = Response::new(Empty::<Bytes>::new());
                 *response.status_mut() = match request.into_body().collect().await {
-                    Ok(body) => arrived(body.to_bytes()).await,
+                    Ok(body) => answer(body.to_bytes()).await,
                     Err(_) => StatusCode::BAD_REQUEST,
                 };
                 Ok::<_, Infallible>(response)

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::alone::{self, Ran};
 use crate::arrivals::Arrivals;
+use crate::floor;
 use crate::load::{Load, closed, counted, paced};
 use crate::poster::Poster;
 use anyhow::Result;
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use bytes::Bytes;
 use http::StatusCode;
@@ -126,11 +126,8 @@ pub(super) async fn bare(
         let clients =
             (0..shape.clients()).map(|number| (client.clone(), bodies.clone(), number, 0_u64)).collect();
         let one = move |(client, bodies, number, count): (jetstream::Context, Bodies, usize, u64), due| async move {
-            // As many headers as a careful program sets: an id that makes a repeat safe.
-            let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", format!("{run}-{number}-{count}"));
-            let stored = client.publish_with_headers(BARE_SUBJECT, headers, bodies.of(due)).await?;
-            stored.await?;
+            let id = format!("{run}-{number}-{count}");
+            floor::store(&client, BARE_SUBJECT, id, bodies.of(due)).await?;
             Ok((client, bodies, number, count + 1))
         };
         shape.run(clients, time, one).await

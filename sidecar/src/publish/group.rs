@@ -25,7 +25,7 @@ pub(crate) struct GroupCommit {
 #[derive(Debug, Default)]
 struct State {
     gathering: Gathering<Waiting>,
-    /// Where the members go of the batch that is being filled.
+    /// Where the members go of the batch that is being filled: no more than a batch takes.
     filling: Option<mpsc::UnboundedSender<Waiting>>,
 }
 

@@ -69,6 +69,7 @@ fn traffic(world: &World) -> Traffic {
 
 /// What one order has delivered so far, while something is waited for.
 struct Progress {
+    /// Those of all orders before this place are none of its news.
     deliveries: usize,
     since: Instant,
     longest_silence: Duration,
@@ -253,6 +254,7 @@ async fn a_change_of_leader_in_a_cluster_of_three_loses_nothing_and_keeps_the_or
         cluster::durable_steps_down(&world.bed.context, EVENTS, "strict-all").await.unwrap();
         until_resumed(&world, &mut traffic, &[0, 1, 2], "after a leader stepped down").await;
     }
+    assert!(world.pods[0].sidecar.log().contains("has a new leader"), "the cluster's word was not heard");
     ends_well(&world, traffic).await;
 }
 
