@@ -29,7 +29,11 @@ tools()     { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl hel
               tests/cluster/packages.sh pg_ctlcluster=postgresql; }
 charts()    { tests/charts/run.sh; }
 services()  { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
-rust()      { cargo_test --workspace; }
+# Each test program by itself, three at a time: they wait for servers of their own more than they compute.
+rust()      { local programs
+              programs=$(nice cargo test --workspace --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p') &&
+              xargs -P 3 -I PROGRAM sh -c 'told=$(PROGRAM --test-threads 6 2>&1); failed=$?; echo "Running PROGRAM"; echo "$told"; exit $failed' <<<"$programs" &&
+              cargo test --workspace --doc; }
 # Half a minute of faults at random, twice at once: a seed of its own each time, printed; `make soak` for more. Cargo has
 # built the program for those tests.
 robust()    { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::projection::{On, OnChange, Projection};
+pub use self::projection::{On, OnChange, Projection, parts_of_run};
 pub use self::subscription::{
     Batch, DeadLetterPolicy, Deliver, Ordering, Replay, Retry, Subscription, Target,
 };

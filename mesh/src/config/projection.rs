@@ -39,7 +39,18 @@ pub struct On {
     pub sql: String,
 }
 
+/// What a projection's run is for, by its id: the user's replay, empty where none was asked for, and the
+/// definition's fingerprint. `None`: any definition, as before the first change.
+pub fn parts_of_run(id: &str) -> Option<(&str, &str)> {
+    id.split_once(' ')
+}
+
 impl Projection {
+    /// The id of the run that builds this definition for a replay of the user's, whose id has no blank and may be empty.
+    pub fn run(&self, replay: &str) -> String {
+        format!("{replay} {}", self.fingerprint())
+    }
+
     /// What tells this definition from others: of its tables, schema and statements.
     pub fn fingerprint(&self) -> String {
         let on = self.on.iter().map(|on| (on.event_type.as_str(), on.sql.as_str()));

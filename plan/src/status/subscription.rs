@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use murmur_crds::EventSubscriptionStatus;
 use murmur_crds::subscription::{ReplayPhase, ReplayStatus};
+use murmur_mesh::config::parts_of_run;
 
 use super::conditions::{CAUGHT_UP, DELIVERING, Finding, Problem, READY, State, merge};
 use super::event_store::{EventStore, replaced};
@@ -157,7 +158,7 @@ fn replay(
 /// A run's id as people see it: that of their replay, or that of a rebuild that a changed definition
 /// made. One that was asked for by nobody has none.
 fn shown(run: &ObservedRun) -> Option<String> {
-    match run.id.as_deref()?.split_once(' ') {
+    match parts_of_run(run.id.as_deref()?) {
         Some(("", definition)) => run.boundary.map(|_| format!("rebuild-{definition}")),
         Some((user, _)) => Some(user.to_owned()),
         None => run.id.clone(),

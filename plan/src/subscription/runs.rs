@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use murmur_mesh::config::Replay;
+use murmur_mesh::config::{Replay, parts_of_run};
 use murmur_mesh::durable::{self, DurableName};
 use murmur_mesh::name::EventType;
 use murmur_mesh::subject;
@@ -236,12 +236,11 @@ impl WantedRun {
     }
 }
 
-/// Whether a run is what is asked for. A projection's may have an id of two parts: the user's,
-/// which may be empty, and its definition's; where that is not asked for, any will do.
+/// Whether a run is what is asked for. Where no definition is asked for, one of any will do.
 fn satisfies(run: Option<&str>, asked: &str) -> bool {
     run == Some(asked)
-        || !asked.contains(' ')
-            && run.and_then(|run| run.split_once(' ')).is_some_and(|(user, _)| user == asked)
+        || parts_of_run(asked).is_none()
+            && run.and_then(parts_of_run).is_some_and(|(replay, _)| replay == asked)
 }
 
 fn subject_of(event: &EventSelector) -> String {

@@ -74,8 +74,7 @@ fn asked(spec: &crd::EventSubscriptionSpec, target: &ValidTarget) -> Result<Opti
                 || Ok((String::new(), start("spec.start", &spec.start)?)),
                 |user| Ok::<_, Invalid>((user.id, user.start)),
             )?;
-            // A user's id has no blank.
-            Ok(Some(AskedReplay { id: format!("{id} {}", projection.fingerprint()), start: from }))
+            Ok(Some(AskedReplay { id: projection.run(&id), start: from }))
         }
         _ => Ok(user),
     }

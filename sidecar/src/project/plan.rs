@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use murmur_mesh::config::OnChange;
+use murmur_mesh::config::{OnChange, parts_of_run};
 
 use super::{Identity, Standing};
 
@@ -111,6 +111,11 @@ pub(super) fn plan(rows: &[Row], identity: &Identity, tables: &BTreeSet<String>)
             ));
         }
     }
+    let built = parts_of_run(&identity.run).map(|(_, definition)| definition);
+    if identity.on_change == OnChange::Rebuild && built.is_some_and(|built| built != identity.definition) {
+        // Built now, they would pass for those of the definition that the rebuild is for.
+        return Ok(Plan::Wait("the rebuild that it is told of is another definition's"));
+    }
     let of =
         |beside| rows.iter().find(|row| row.subscription == identity.subscription && row.beside == beside);
     let Some(live) = of(false) else { return Ok(Plan::Make) };
@@ -187,6 +192,20 @@ mod tests {
         assert!(matches!(planned(std::slice::from_ref(&live), &rebuild), Plan::Wait(_)));
         let keep = identity("s", "", 0, "e", OnChange::Keep);
         assert_eq!(planned(&[live], &keep), Plan::Adopt);
+    }
+
+    #[test]
+    fn a_rebuild_of_another_definition_is_waited_out() {
+        let live = Row::new(&identity("s", "", 0, "d", OnChange::Rebuild), "products".into(), 1, false);
+        for rows in [vec![], vec![live]] {
+            for (definition, waits) in [("d", true), ("e", false)] {
+                let told = identity("s", " e", 7, definition, OnChange::Rebuild);
+                assert_eq!(matches!(planned(&rows, &told), Plan::Wait(_)), waits, "{definition}");
+                // Where a change does not rebuild, the last rebuild is any definition's.
+                let kept = Identity { on_change: OnChange::Keep, ..told };
+                assert!(!matches!(planned(&rows, &kept), Plan::Wait(_)));
+            }
+        }
     }
 
     #[test]

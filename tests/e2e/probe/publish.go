@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -139,21 +141,19 @@ func (l *loadGenerator) run(load Load) {
 }
 
 func (l *loadGenerator) one(url string, event Event) {
-	body, _ := json.Marshal(event)
 	failure := Failure{ID: event.ID}
-	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
-	if err == nil {
-		// The event's id makes the request safe to repeat: Go may then do so when
-		// the server has closed an idle connection under it.
-		request.Header.Set("Idempotency-Key", event.ID)
-		var response *http.Response
-		if response, err = client.Do(request); err == nil {
-			text, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
-			response.Body.Close()
-			failure.Status, failure.Body = response.StatusCode, string(text)
-		}
+	began := time.Now()
+	response, err := post(url, event)
+	// A connection that is refused has carried nothing: kube-proxy, on a busy machine, still leads to a pod that has gone.
+	for errors.Is(err, syscall.ECONNREFUSED) && time.Since(began) < 10*time.Second {
+		time.Sleep(100 * time.Millisecond)
+		response, err = post(url, event)
 	}
-	if err != nil {
+	if err == nil {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
+		response.Body.Close()
+		failure.Status, failure.Body = response.StatusCode, string(text)
+	} else {
 		failure.Body = err.Error()
 	}
 	l.mu.Lock()
@@ -166,4 +166,16 @@ func (l *loadGenerator) one(url string, event Event) {
 	if len(l.last.Failures) < 20 {
 		l.last.Failures = append(l.last.Failures, failure)
 	}
+}
+
+func post(url string, event Event) (*http.Response, error) {
+	body, _ := json.Marshal(event)
+	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	// The event's id makes the request safe to repeat: Go may then do so when
+	// the server has closed an idle connection under it.
+	request.Header.Set("Idempotency-Key", event.ID)
+	return client.Do(request)
 }

@@ -106,7 +106,13 @@ async fn a_rollout_with_the_broker_away_goes_on_when_it_is_back_and_stops_nobody
         )
         .await?;
         // What waits for no events is there without the bus, too.
-        for name in ["a", "plain"] {
+        for (name, wanted) in [("a", "after"), ("plain", "")] {
+            eventually(&format!("the Deployment {name} is as applied"), SOON, || async {
+                let mark = "jsonpath={.spec.template.spec.containers[0].env[?(@.name=='MARK')].value}";
+                let mark = mesh.kubectl(&["get", "deployment", name, "-o", mark]).await?;
+                Ok((mark == wanted).then_some(()))
+            })
+            .await?;
             let rollout = ["rollout", "status", &format!("deployment/{name}"), "--timeout=90s"];
             mesh.kubectl(&rollout).await?;
         }
