@@ -69,7 +69,7 @@ go_services() {
   command -v go >/dev/null || fail 'building the samples needs Go 1.26'
   local system=$1 service; shift
   for service in "$@"; do
-    (cd "services/$system/$service" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ .)
+    (cd "services/$system/$service" && go build -ldflags '-s -w' -o bin/ .)
     image "murmur-$system/$service:$TAG" "services/$system/$service"
   done
 }
@@ -103,7 +103,7 @@ blog() {
 e2e() {
   command -v go >/dev/null || fail 'building the probe of the end-to-end tests needs Go 1.26'
   mkdir -p "$WORK/probe"
-  (cd tests/e2e/probe && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$WORK/probe/probe" .)
+  (cd tests/e2e/probe && go build -ldflags '-s -w' -o "$WORK/probe/probe" .)
   image "murmur-e2e/probe:$TAG" "$(context tests/e2e/probe "$WORK/probe/probe")"
 }
 

@@ -51,10 +51,10 @@ e2e()       { slow_test --test mesh -- --test-threads=4; }
 outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-alone=(format:10 lint:900 drift:300 tools:600 charts:60 rust:900)
+alone=(format:10 lint:900 drift:300 tools:600 charts:60 rust:900 services:120)
 with_cluster=(cluster:1200 images:900 demo:300 network:120 storage:60)
 end_to_end=(e2e:900)
-then_alone=(robust:300 sdk:90 services:120 engines:60)
+then_alone=(robust:300 sdk:90 engines:60)
 then_with_cluster=(outages:600)
 all=("${alone[@]}" "${with_cluster[@]}" "${end_to_end[@]}" "${then_alone[@]}" "${then_with_cluster[@]}")
 

@@ -24,6 +24,7 @@ STATE=$CACHE/state        # the private dockerd, and answers that are asked for 
 CLUSTER=${CLUSTER:-murmur}
 mkdir -p "$BIN" "$WORK/logs" "$STATE"
 export GOWORK=off                             # nothing here belongs to a workspace around it
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'   # static; and tests find built what programs were built from
 export PATH=$BIN:$PATH:/usr/sbin:/sbin
 export KUBECONFIG=$CACHE/kubeconfig
 export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0}   # the classic builder needs no image of its own

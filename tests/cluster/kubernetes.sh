@@ -24,6 +24,6 @@ exec 8>"$WORK/kubernetes.lock"; flock 8
 cd "$dir"
 version=k8s.io/component-base/version
 minor=${K8S_VERSION#v1.}; minor=${minor%%.*}
-CGO_ENABLED=0 GOFLAGS=-buildvcs=false go build -mod=mod -trimpath -o "$BIN/" \
+go build -mod=mod -o "$BIN/" \
   -ldflags "-s -w -X $version.gitVersion=$K8S_VERSION -X $version.gitMajor=1 -X $version.gitMinor=$minor -X k8s.io/client-go/pkg/version.gitVersion=$K8S_VERSION" \
   "k8s.io/kubernetes/cmd/$1"

@@ -29,20 +29,20 @@ from_module() {
   [ -z "${4:-}" ] || cp "$4" main.go
   [ -f go.mod ] || go mod init "build/$1"
   go get "$2"
-  go build -mod=mod -trimpath -ldflags '-s -w' -o "$BIN/$1" "$3"
+  go build -mod=mod -ldflags '-s -w' -o "$BIN/$1" "$3"
 }
 
 build() {
   local name=$1 src=$2
   renice -n 10 $BASHPID >/dev/null              # whatever else runs meanwhile goes first
-  export CGO_ENABLED=0 GOBIN=$BIN GOFLAGS=-buildvcs=false
+  export GOBIN=$BIN
   case $name in
     etcd) from_module etcd "$src" "${src%@*}" ;;
     coredns) from_module coredns "$src" . "$HERE/coredns/main.go" ;;
     kube*) "$HERE/kubernetes.sh" "$name" ;;
-    helm) go install -trimpath -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" "$src" ;;
+    helm) go install -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" "$src" ;;
     cargo-deny) cargo install --quiet --locked --root "$CACHE" --version "$CARGO_DENY_VERSION" cargo-deny ;;
-    *) go install -trimpath -ldflags '-s -w' "$src" ;;
+    *) go install -ldflags '-s -w' "$src" ;;
   esac
 }
 

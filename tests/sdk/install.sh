@@ -22,5 +22,4 @@ unless_there() {
 
 unless_there python "$PYTHON" python3 -m pip install --quiet --upgrade --target "$SDK/python" "$PYTHON"
 unless_there javascript "$JAVASCRIPT" npm install --silent --no-audit --no-fund --prefix "$SDK/javascript" "$JAVASCRIPT"
-export CGO_ENABLED=0
-unless_there go "$GO $(sha256sum <go/main.go | cut -c1-8)" go -C go build -trimpath -o "$SDK/go/sdk-go" .
+unless_there go "$GO $(sha256sum <go/main.go | cut -c1-8)" go -C go build -o "$SDK/go/sdk-go" .

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 . ../env.sh
 
 context=$(mktemp -d); trap 'rm -rf "$context"' EXIT
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$context/probe" .
+go build -ldflags '-s -w' -o "$context/probe" .
 cp Dockerfile "$context"
 docker build -q -t murmur-test/probe:1 "$context" >/dev/null 2>&1
 ../load.sh murmur-test/probe:1
