@@ -1,6 +1,7 @@
 #!/bin/bash
 # kind-config.sh NODES: prints kind's configuration: one control plane and NODES - 1 workers. The control plane keeps an
 # audit log at /var/log/kubernetes/audit.log in its node, and spends memory for time: it collects garbage a quarter as often.
+# No copy of the EndpointSlices is kept as Endpoints, which nobody here reads: each change of a pod would be written twice.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
@@ -35,5 +36,7 @@ nodes:
       extraVolumes:
       - {name: audit-policy, hostPath: /etc/kubernetes/audit, mountPath: /etc/kubernetes/audit, readOnly: true, pathType: DirectoryOrCreate}
       - {name: audit-log, hostPath: /var/log/kubernetes, mountPath: /var/log/kubernetes, pathType: DirectoryOrCreate}
+    controllerManager:
+      extraArgs: {controllers: '*,bootstrapsigner,tokencleaner,-endpoints-controller'}
 YAML
 for ((n = 1; n < $1; n++)); do echo '- role: worker'; done

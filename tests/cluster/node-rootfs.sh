@@ -40,8 +40,8 @@ rm -rf "$root"/usr/lib/cni "$root"/lib/systemd/system/containerd.service
 sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' "$root"/etc/containerd/config.toml
 chroot "$root" systemctl enable kubelet.service containerd.service undo-mount-hacks.service
 chroot "$root" systemctl mask systemd-binfmt.service
-chroot "$root" ctr oci spec |
-  jq '.hooks.createContainer = [{path: "/kind/bin/mount-product-files.sh"}] | del(.process.rlimits)' >"$root"/etc/containerd/cri-base.json
+# without kind's hook, which gives each node a serial number of its own: it would start several programs for each container
+chroot "$root" ctr oci spec | jq 'del(.process.rlimits)' >"$root"/etc/containerd/cri-base.json
 
 # what `kind build node-image` does; the manifests are string constants in its source, joined with names of images
 manifest() { # FILE CONSTANT

@@ -22,8 +22,8 @@ use crate::metrics::{Failure, Kind};
 const CONCURRENCY: u16 = 16;
 /// When an object is looked at again whose trouble is over soon.
 const SOON: Duration = Duration::from_secs(1);
-/// Requests for one object within this time are one.
-const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Requests for one object within this time of each other are one: a pod that starts or ends changes several objects.
+const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// Runs one kind until `stop`; what is in progress ends first.
 pub(super) async fn control<K, F>(

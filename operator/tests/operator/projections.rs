@@ -2,7 +2,7 @@
 //! each rebuild.
 
 use murmur_crds::EventSubscription;
-use murmur_mesh::config::Ordering;
+use murmur_mesh::config::{Ordering, Projection};
 use serde_json::{Value, json};
 
 use crate::bus::{as_service, on_bus};
@@ -44,7 +44,7 @@ fn a_projection_has_one_durable_that_its_service_may_set_back_and_a_changed_one_
             let run = told.as_ref().and_then(|told| told.replay.as_ref()).map(|replay| replay.id.as_str());
             let definition = told.as_ref().and_then(|told| told.projection());
             let rebuilt = definition.filter(|definition| Some(definition.run("").as_str()) == run);
-            Ok(rebuilt.map(|definition| definition.fingerprint()))
+            Ok(rebuilt.map(Projection::fingerprint))
         })
         .await?;
         wait("the status says so", || async {
