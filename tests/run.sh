@@ -46,7 +46,7 @@ engines()   { images/engines/test.sh; }
 # What the demo leaves for its user to look at is two dozen pods, which nothing here needs.
 demo()      { tests/demo/demo.sh &&
               KUBECONFIG=${MURMUR_TEST_KUBECONFIG:-$KUBECONFIG} kubectl delete namespace --selector murmur-demo --wait=false; }
-e2e()       { slow_test --test mesh -- --test-threads=4; }
+e2e()       { slow_test --test mesh -- --test-threads=5; }
 # What disturbs everyone on the cluster: Murmur itself goes, and comes back.
 outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 

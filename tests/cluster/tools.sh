@@ -34,7 +34,7 @@ from_module() {
 
 build() {
   local name=$1 src=$2
-  renice -n 10 $BASHPID >/dev/null              # whatever else runs meanwhile goes first
+  renice -n 5 $BASHPID >/dev/null    # tests that run meanwhile go first, builds of cargo (nice: 10) do not
   export GOBIN=$BIN
   case $name in
     etcd) from_module etcd "$src" "${src%@*}" ;;
