@@ -1,5 +1,6 @@
 //! What a projection is: its statements are checked, its tables made, kept, and built anew.
 
+use murmur_mesh::config::Projection;
 use murmur_mesh::stream::DEAD_LETTERS;
 use serde_json::json;
 
@@ -12,6 +13,7 @@ on_both!(
     statements_that_do_not_fit_are_told_before_the_first_event,
     an_empty_history_makes_the_tables,
     a_replay_builds_the_tables_anew_beside_those_that_are_read,
+    a_rebuild_that_is_told_of_before_its_definition_waits_for_it,
     a_changed_statement_counts_from_now_on_where_tables_are_kept,
 );
 
@@ -102,6 +104,27 @@ async fn a_replay_builds_the_tables_anew_beside_those_that_are_read(engine: Engi
         Engine::Postgres => "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'murmur_b%'",
     };
     assert_eq!(database.texts(left).await, [] as [&str; 0]);
+}
+
+async fn a_rebuild_that_is_told_of_before_its_definition_waits_for_it(engine: Engine) {
+    let database = Database::start(engine).await;
+    let mut world = world(&database, projection(engine), true).await;
+    fill(&world, 1..=10).await;
+    until_applied(&database, 1..=10).await;
+    world.until_done("model-0").await;
+    let mut changed = projection(engine);
+    changed["projection"]["on"][0]["sql"] = SQL.replace(":data.n)", ":data.n + 1)").into();
+    let definition: Projection = serde_json::from_value(changed["projection"].clone()).unwrap();
+    changed["replay"] = json!({"id": definition.run(""), "boundary": 10});
+    let mut early = projection(engine);
+    early["replay"] = changed["replay"].clone();
+    world.durables(&early).await;
+    world.configure(|config| config["subscriptions"] = json!([early])).await;
+    until_held(&world, "another definition").await;
+    assert_eq!(total(&database).await, 10);
+    world.configure(|config| config["subscriptions"] = json!([changed])).await;
+    eventually("it is built as its definition says", async || total(&database).await == 20).await;
+    assert_eq!(applied(&database).await, (1..=10).collect::<Vec<_>>());
 }
 
 async fn a_changed_statement_counts_from_now_on_where_tables_are_kept(engine: Engine) {
