@@ -30,10 +30,14 @@ tools()     { tests/cluster/tools.sh nats-server etcd kube-apiserver kubectl hel
 charts()    { tests/charts/run.sh; }
 services()  { services/test.sh && (cd tests/cluster/podnet && go vet ./... && go test ./...); }
 # Each test program by itself, three at a time: they wait for servers of their own more than they compute.
-rust()      { local programs
-              programs=$(nice cargo test --workspace --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p') &&
-              xargs -P 3 -I PROGRAM sh -c 'told=$(PROGRAM --test-threads 6 2>&1); failed=$?; echo "Running PROGRAM"; echo "$told"; exit $failed' <<<"$programs" &&
-              cargo test --workspace --doc; }
+rust() {
+  local programs
+  programs=$(nice cargo test --workspace --no-run --color never 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p') || return
+  [ -n "$programs" ] || { echo 'cargo has named no test program'; return 1; }
+  xargs -P 3 -I PROGRAM sh -c 'told=$(PROGRAM --test-threads 6 2>&1); failed=$?
+    printf "Running %s\n%s\n" PROGRAM "$told"; exit $failed' <<<"$programs" || return
+  cargo test --workspace --doc
+}
 # Half a minute of faults at random, twice at once: a seed of its own each time, printed; `make soak` for more. Cargo has
 # built the program for those tests.
 robust()    { slow_test --test faults -- --test-threads=3 && "${CARGO_TARGET_DIR:-target}/debug/soak" --runs 2 --at-once 2 --seconds 25; }

@@ -14,8 +14,8 @@ const FULL: usize = 256;
 const FULL_BYTES: usize = 2 << 20;
 /// The most batches that are open at once: the broker takes 50 for all services together.
 const OPEN: usize = 4;
-/// So many go alone when it has been long since singles were measured.
-const SAMPLE: usize = 16;
+/// So many go alone when it has been long since singles were measured: of fewer, most of the time is that of the round trip.
+const SAMPLE: usize = 64;
 /// After the broker has refused a batch, none is sent for so long; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);

@@ -207,12 +207,30 @@ fn singles_are_measured_now_and_then() {
     let now = Instant::now();
     let mut gathering = synced(now);
     gathering.gathers_since = Some(now);
-    arrive(&mut gathering, 64, now);
+    arrive(&mut gathering, 100, now);
     let later = now + Duration::from_secs(2);
     assert!(matches!(gathering.next(later), Next::Alone(members, 1) if members.len() == SAMPLE));
     assert_eq!(gathering.next(later), Next::Nobody);
     for in_flight in 1..=SAMPLE {
         gathering.single_ended(in_flight, Some(Duration::from_micros(200) * in_flight as u32), later);
     }
-    assert_eq!(together(gathering.next(later)), 48);
+    assert_eq!(together(gathering.next(later)), 100 - SAMPLE);
+}
+
+#[test]
+fn a_round_trip_does_not_make_singles_look_slow_that_are_quick() {
+    let now = Instant::now();
+    let mut gathering = synced(now);
+    gathering.gathers_since = Some(now);
+    arrive(&mut gathering, 64, now);
+    let later = now + Duration::from_secs(2);
+    gathering.pace.batch(Duration::from_micros(2800), later);
+    let Next::Alone(members, 1) = gathering.next(later) else { panic!("not measured") };
+    // Each costs 20 µs; the way there and back takes 0.5 ms.
+    for in_flight in 1..=members.len() {
+        let took = Duration::from_micros(500 + 20 * in_flight as u64);
+        gathering.single_ended(in_flight, Some(took), later);
+    }
+    arrive(&mut gathering, members.len(), later);
+    assert!(matches!(gathering.next(later), Next::Alone(members, 1) if members.len() == 64));
 }
