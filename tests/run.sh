@@ -55,7 +55,7 @@ e2e()       { slow_test --test mesh -- --test-threads=5; }
 outages()   { slow_test --test outages --test own_nats --test uninstall -- --test-threads=1; }
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
-alone=(format:10 lint:900 drift:300 tools:600 charts:60 rust:900 services:120)
+alone=(format:10 lint:900 drift:300 tools:600 charts:60 services:300 rust:900)
 with_cluster=(cluster:1200 images:900 demo:300 network:120 storage:60)
 end_to_end=(e2e:900)
 then_alone=(robust:300 sdk:90 engines:60)

@@ -82,7 +82,7 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Replay {
-    /// Its id, as the user gave it.
+    /// Its id: as the user gave it, or [`super::Projection::run`].
     pub id: String,
     /// The last sequence of the event store when it began: up to here events
     /// are deliveries of the replay (`murmur-replay`), after it they are live.

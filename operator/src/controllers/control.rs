@@ -22,8 +22,9 @@ use crate::metrics::{Failure, Kind};
 const CONCURRENCY: u16 = 16;
 /// When an object is looked at again whose trouble is over soon.
 const SOON: Duration = Duration::from_secs(1);
-/// Requests for one object within this time of each other are one: a pod that starts or ends changes several objects.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Requests for one object within this time of each other are one. Short, since each of them puts the reconcile off anew
+/// (kube-runtime 5, `scheduler.rs`): an object that changes more often than that is not looked at.
+const DEBOUNCE: Duration = Duration::from_millis(20);
 
 /// Runs one kind until `stop`; what is in progress ends first.
 pub(super) async fn control<K, F>(
