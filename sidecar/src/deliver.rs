@@ -17,6 +17,7 @@ mod client;
 mod dead_letter;
 pub(crate) mod fence;
 mod hold;
+mod inbox;
 mod lanes;
 mod pull;
 mod rate;

@@ -59,6 +59,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::publish::{Door, GroupCommit, InFlight, Publisher};
 use crate::query::{Answers, Asks};
+use crate::report::Reporter;
 use crate::startup::Readiness;
 use crate::trace::{Exporter, TraceSettings, Tracer};
 
@@ -157,6 +158,7 @@ pub async fn run(
 struct Sidecar {
     limits: limits::Limits,
     bus: Bus,
+    reporter: Reporter,
     drain: Drain,
     connections: TaskTracker,
     accepting: CancellationToken,
@@ -276,9 +278,17 @@ impl Sidecar {
             peers: peers.subscribe(),
         };
         let service = configuration.borrow().service.clone();
+        let reporter = Reporter {
+            bus: bus.clone(),
+            board: board.clone(),
+            configuration: configuration.clone(),
+            pod: pod.clone(),
+            drain: drain.clone(),
+        };
         let sidecar = Self {
             limits,
             bus: bus.clone(),
+            reporter: reporter.clone(),
             drain,
             connections: TaskTracker::new(),
             accepting: CancellationToken::new(),
@@ -302,8 +312,8 @@ impl Sidecar {
         if let Some(exporter) = exporter {
             sidecar.exporting.spawn(exporter.run(sidecar.background.clone()));
         }
-        sidecar.in_background(peers::run(bus.clone(), board.clone(), service, pod.clone(), peers));
-        sidecar.in_background(report::run(bus, board, configuration.clone(), pod, sidecar.drain.clone()));
+        sidecar.in_background(peers::run(bus, board, service, pod, peers));
+        sidecar.in_background(reporter.run());
         sidecar.in_background(apply(configuration, level, metrics));
         Ok(sidecar)
     }
@@ -353,7 +363,11 @@ impl Sidecar {
             tracing::warn!("ended before all that was in flight was finished; the bus will deliver it again");
         }
         if self.bus.link().connected {
-            let _ = tokio::time::timeout(self.limits.shutdown, self.bus.client().flush()).await;
+            let last = async {
+                self.reporter.end().await;
+                self.bus.client().flush().await
+            };
+            let _ = tokio::time::timeout(self.limits.shutdown, last).await;
         }
         self.background.cancel();
         self.exporting.close();

@@ -20,33 +20,50 @@ const MOST_SUBSCRIPTIONS: usize = 64;
 /// At least so long between two reports: a flapping service must not flood the operator.
 const LEAST_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Reports for as long as it is polled.
-pub(crate) async fn run(
-    bus: Bus,
-    board: Arc<Board>,
-    mut configuration: watch::Receiver<Arc<SidecarConfig>>,
-    pod: String,
-    drain: Drain,
-) {
-    let mut link = bus.watch();
-    loop {
-        let leaving = drain.is_started();
-        if bus.link().connected {
-            let report = report(&board, &configuration, &pod, leaving);
-            let subject = subject::report(&configuration.borrow().service, &pod);
-            if let Ok(json) = serde_json::to_vec(&report)
-                && let Err(error) = bus.send(subject, Bytes::from(json)).await
-            {
-                tracing::debug!(%error, "cannot report to the operator");
+/// What reports are made of, and where they go.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    pub(crate) bus: Bus,
+    pub(crate) board: Arc<Board>,
+    pub(crate) configuration: watch::Receiver<Arc<SidecarConfig>>,
+    pub(crate) pod: String,
+    pub(crate) drain: Drain,
+}
+
+impl Reporter {
+    /// Reports for as long as it is polled.
+    pub(crate) async fn run(mut self) {
+        let mut link = self.bus.watch();
+        loop {
+            let leaving = self.drain.is_started();
+            self.report(leaving).await;
+            sleep(LEAST_INTERVAL).await;
+            tokio::select! {
+                () = self.board.changed.notified() => {}
+                () = self.drain.started(), if !leaving => {}
+                changed = link.changed() => if changed.is_err() { return },
+                changed = self.configuration.changed() => if changed.is_err() { return },
+                () = sleep(INTERVAL) => {}
             }
         }
-        sleep(LEAST_INTERVAL).await;
-        tokio::select! {
-            () = board.changed.notified() => {}
-            () = drain.started(), if !leaving => {}
-            changed = link.changed() => if changed.is_err() { return },
-            changed = configuration.changed() => if changed.is_err() { return },
-            () = sleep(INTERVAL) => {}
+    }
+
+    /// The last word, once nothing is received any more. Without it the next holder of what was given back would not
+    /// know that it was, and wait for the ack wait.
+    pub(crate) async fn end(&self) {
+        self.report(true).await;
+    }
+
+    async fn report(&self, leaving: bool) {
+        if !self.bus.link().connected {
+            return;
+        }
+        let report = report(&self.board, &self.configuration, &self.pod, leaving);
+        let subject = subject::report(&self.configuration.borrow().service, &self.pod);
+        if let Ok(json) = serde_json::to_vec(&report)
+            && let Err(error) = self.bus.send(subject, Bytes::from(json)).await
+        {
+            tracing::debug!(%error, "cannot report to the operator");
         }
     }
 }

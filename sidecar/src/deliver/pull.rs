@@ -44,6 +44,8 @@ pub(super) struct Pull {
     /// It was let go of while all that was out was here: this replica can say
     /// so once nothing is left.
     pub(super) vouches: bool,
+    /// Until when the broker's word is awaited before the pin is given up.
+    pub(super) parts_by: Option<Instant>,
     /// The last event that came, by its place in the stream.
     pub(super) last: u64,
     /// The last place in the stream of what was held when the connection was lost, until the broker has said whether
@@ -163,6 +165,7 @@ impl Pull {
             wanted: true,
             give_back_at: None,
             vouches: false,
+            parts_by: None,
             last: 0,
             doubted: None,
             next_sign: now,
@@ -201,6 +204,11 @@ impl Pull {
     /// The pin that this replica holds, as far as is known.
     pub(super) fn pin(&self) -> Option<&str> {
         self.pin.as_deref()
+    }
+
+    /// The one that it had last.
+    pub(super) fn last_pin(&self) -> Option<&str> {
+        self.last_pin.as_deref()
     }
 
     /// All that is out is here: nobody else has any of it.

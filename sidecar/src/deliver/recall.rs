@@ -131,9 +131,13 @@ impl Recall {
             return None;
         }
         self.0 = None;
-        let first = (look.floor() + 1).max((upto + 1).saturating_sub(MOST));
-        Some(first..=upto)
+        Some(places(look, upto))
     }
+}
+
+/// The places that can be out up to one, the last of them if they are many.
+pub(super) fn places(look: &Look, upto: u64) -> RangeInclusive<u64> {
+    (look.floor() + 1).max((upto + 1).saturating_sub(MOST))..=upto
 }
 
 #[cfg(test)]

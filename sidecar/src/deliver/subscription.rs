@@ -28,8 +28,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
-use futures::stream::{FuturesUnordered, SelectAll, select_all};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
+use futures::stream::{FuturesUnordered, SelectAll};
 use http::HeaderValue;
 use jiff::Timestamp;
 use murmur_filter::Filter;
@@ -44,6 +44,7 @@ use self::projecting::{Projecting, Turn};
 use super::Terms;
 use super::client::Client;
 use super::hold::{Hold, May};
+use super::inbox::Inboxes;
 use super::lanes::{Lanes, Position};
 use super::pull::Pull;
 use super::rate::Rate;
@@ -73,6 +74,8 @@ const MARK_AFTER: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 /
 const ROUTING: usize = 4 << 10;
 /// How long another replica that receives now may wait for what is held here.
 const LET_GO: Duration = Duration::from_secs(1);
+/// How long the broker may take to say what was lost on its way here, before a pin is given up without its word.
+const PARTING: Duration = Duration::from_millis(500);
 /// How often the broker is asked for a sign of life where no pull brings one.
 const SIGN_INTERVAL: Duration = Duration::from_secs(2);
 /// The same while nothing may be pulled before it answers.
@@ -131,9 +134,6 @@ enum Ended {
     Swapped(Result<(), Trouble>),
 }
 
-/// What the broker sends: to the current inbox, and the rest to those before it.
-type Arrivals = SelectAll<Subscriber>;
-
 type Work = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send>>>;
 
 struct Subscription {
@@ -145,12 +145,14 @@ struct Subscription {
     client: Arc<Client>,
     target: Arc<Target>,
     hasher: RandomState,
-    inbox: String,
+    inboxes: Inboxes,
     /// Where the bus tells that a durable has a new leader.
     elections: SelectAll<Subscriber>,
     pulls: Vec<Pull>,
     /// Durables that are to be let go of, by their index, and whether they are pinned here.
     leaving: Vec<(usize, bool)>,
+    /// Durables that are to be received again, by their index.
+    returning: Vec<usize>,
     lanes: Lanes<Held>,
     hold: Hold<Position>,
     /// What there is where events go to the database.
@@ -182,12 +184,9 @@ impl Runner {
             if !runner.rewinds(&terms).await {
                 break;
             }
-            let inbox = runner.bus.client().new_inbox();
-            match runner.bus.client().subscribe(format!("{inbox}.*.*")).await {
-                Ok(arrivals) => {
-                    let arrivals = select_all([arrivals]);
-                    next = Subscription::new(runner, terms, inbox).run(arrivals).await;
-                }
+            let durables = terms.subscription.durables().count();
+            match Inboxes::open(runner.bus.client().clone(), durables).await {
+                Ok(inboxes) => next = Subscription::new(runner, terms, inboxes).run().await,
                 Err(error) => {
                     tracing::error!(subscription = %name, %error, "cannot receive");
                     next = None;
@@ -200,7 +199,7 @@ impl Runner {
 }
 
 impl Subscription {
-    fn new(runner: Runner, terms: Terms, inbox: String) -> Self {
+    fn new(runner: Runner, terms: Terms, inboxes: Inboxes) -> Self {
         let now = Instant::now();
         let subscription = &terms.subscription;
         let peers = runner.peers.borrow().clone();
@@ -224,10 +223,11 @@ impl Subscription {
             entry,
             client,
             hasher: RandomState::new(),
-            inbox,
+            inboxes,
             elections: SelectAll::new(),
             pulls,
             leaving: Vec::new(),
+            returning: Vec::new(),
             lanes,
             hold: Hold::new(),
             projecting: Projecting::of(&terms, now),
@@ -244,7 +244,7 @@ impl Subscription {
     }
 
     /// Returns what the next one needs, when all starts over.
-    async fn run(mut self, mut arrivals: Arrivals) -> Option<(Runner, Terms)> {
+    async fn run(mut self) -> Option<(Runner, Terms)> {
         let mut link = self.runner.bus.watch();
         let stop = self.runner.stop.clone();
         self.watch_elections().await;
@@ -252,10 +252,10 @@ impl Subscription {
         self.assign(Instant::now());
         self.show_hold();
         loop {
-            if !self.leaving.is_empty() {
-                self.leave(&mut arrivals).await;
-            }
+            self.leave().await;
+            self.come_back().await;
             let now = Instant::now();
+            self.part(now);
             self.let_go(now);
             self.pull(now);
             self.look(now);
@@ -269,20 +269,16 @@ impl Subscription {
             tokio::select! {
                 biased;
                 Some(ended) = self.work.next() => self.ended(ended),
-                arrival = arrivals.next() => match arrival {
-                    Some(message) => {
+                arrival = self.inboxes.next() => {
+                    // Without one the client is gone.
+                    let mut next = Some(arrival?);
+                    // What else is there is taken at once.
+                    while let Some(message) = next {
                         if !self.arrived(message) {
-                            self.start_anew(&mut arrivals).await;
+                            self.start_anew().await;
                         }
-                        // What else is there is taken at once.
-                        while let Some(Some(message)) = arrivals.next().now_or_never() {
-                            if !self.arrived(message) {
-                                self.start_anew(&mut arrivals).await;
-                            }
-                        }
+                        next = self.inboxes.next_now();
                     }
-                    // The client is gone.
-                    None => return None,
                 },
                 Some(elected) = self.elections.next() => self.is_led_anew(&elected.subject),
                 changed = link.changed() => if changed.is_ok() { self.relink() } else { return None },
@@ -308,10 +304,10 @@ impl Subscription {
                 return Some((self.runner, self.terms));
             }
             if !self.fenced() {
-                self.start_anew(&mut arrivals).await;
+                self.start_anew().await;
             }
         }
-        self.release(arrivals).await;
+        self.release().await;
         None
     }
 
@@ -325,7 +321,12 @@ impl Subscription {
             wake = wake.min(probe);
         }
         for pull in &self.pulls {
-            wake = pull.next_question().into_iter().chain(pull.give_back_at).fold(wake, Instant::min);
+            wake = pull
+                .next_question()
+                .into_iter()
+                .chain(pull.give_back_at)
+                .chain(pull.parts_by)
+                .fold(wake, Instant::min);
         }
         let concurrency = self.terms.concurrency();
         if let (May::SendAll | May::Probe, Some(due)) = (self.hold.may(now), self.lanes.next_due())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use murmur_mesh::durable::ACK_WAIT;
 use murmur_mesh::stream::DEAD_LETTERS;
 use serde_json::{Value, json};
 
@@ -124,6 +125,51 @@ async fn with_strict_the_order_survives_the_loss_of_two_of_three_replicas() {
     survives_the_loss_of_two_of_three(json!({"policy": "strict"}), &["all-all"], |_| String::new()).await;
 }
 
+/// The longest time in which nothing arrived, and what came after it.
+fn longest_silence(received: &[Received]) -> (Duration, String) {
+    let silence =
+        |pair: &[Received]| (pair[1].at - pair[0].at, format!("before {} at {}", pair[1].id(), pair[1].path));
+    received.windows(2).map(silence).max().unwrap()
+}
+
+/// What was lost on the way would come again after the ack wait, counted from when others still arrived.
+const NO_STALL: Duration = Duration::from_secs(7);
+
+#[tokio::test]
+async fn shards_that_come_back_after_longer_than_the_ack_wait_are_received_at_once() {
+    let service = Service::ok().await;
+    let world = world(json!({"policy": "key", "shards": 4}), &service).await;
+    let publish = async |ids: std::ops::RangeInclusive<usize>| {
+        for id in ids {
+            world.store(&id.to_string(), &format!("k{}", id % 97)).await.await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let a = Process::replica(&world, "a");
+    a.until_connected().await;
+    publish(1..=50).await;
+    let b = Process::replica(&world, "b");
+    let by_b = || service.received().iter().filter(|one| one.path == "/b").count();
+    let mut last = 50;
+    while by_b() < 30 {
+        publish(last + 1..=last + 50).await;
+        last += 50;
+        assert!(last < 2000, "b receives its share");
+    }
+    // Quiet, and longer than what was heard of b's shards counts at a.
+    tokio::time::sleep(ACK_WAIT + Duration::from_secs(1)).await;
+    let before = service.count();
+    b.terminate();
+    publish(last + 1..=last + 100).await;
+    for durable in ["all-0", "all-1", "all-2", "all-3"] {
+        world.until_done(durable).await;
+    }
+    let received = service.received();
+    assert_eq!(received.len(), last + 100, "each came once");
+    let (silence, before_what) = longest_silence(&received[before..]);
+    assert!(silence < NO_STALL, "{silence:?} {before_what}");
+}
+
 #[tokio::test]
 async fn shards_move_when_replicas_come_and_go_and_each_event_comes_once() {
     let service = Service::start(|_| (200, Duration::from_millis(5))).await;
@@ -171,6 +217,6 @@ async fn shards_move_when_replicas_come_and_go_and_each_event_comes_once() {
         keys.entry(partition_key(one)).or_default().push(one.id().parse().unwrap());
     }
     assert!(keys.values().all(|ids| ids.is_sorted()), "{keys:?}");
-    let longest = received.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap();
-    assert!(longest < Duration::from_secs(8), "a move took {longest:?}");
+    let (silence, before_what) = longest_silence(&received);
+    assert!(silence < NO_STALL, "a move took {silence:?} {before_what}");
 }

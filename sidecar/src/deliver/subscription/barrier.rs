@@ -41,14 +41,12 @@ impl Subscription {
     }
 
     /// What was on its way here may be lost.
-    pub(super) fn shut_unsure(&mut self, now: Instant) {
-        for index in 0..self.pulls.len() {
-            self.pulls[index].doubts(self.lanes.last(index));
-            if self.pulls[index].has_pin() {
-                self.shut(index, Barrier::shut_unsure(now));
-            }
-            self.pulls[index].search(now);
+    pub(super) fn shut_unsure(&mut self, index: usize, now: Instant) {
+        self.pulls[index].doubts(self.lanes.last(index));
+        if self.pulls[index].has_pin() {
+            self.shut(index, Barrier::shut_unsure(now));
         }
+        self.pulls[index].search(now);
     }
 
     fn shut(&mut self, index: usize, barrier: Barrier) {
@@ -74,7 +72,7 @@ impl Subscription {
             }
             pull.next_sign = now + if pull.waits() { SHORT_SIGN_INTERVAL } else { SIGN_INTERVAL };
             let subject = subject::info_request(&pull.durable);
-            let reply = format!("{}.{index}.info", self.inbox);
+            let reply = self.inboxes.reply(index, "info");
             let asking = self.runner.bus.client().publish_with_reply(subject, reply, Bytes::new());
             if !matches!(tokio::task::unconstrained(asking).now_or_never(), Some(Ok(()))) {
                 tracing::debug!(retry = ?RETRY, "no room to ask how much of a durable is out");
@@ -82,8 +80,8 @@ impl Subscription {
         }
     }
 
-    /// The broker's answer to that.
-    pub(super) fn looked(&mut self, index: usize, answer: &[u8], now: Instant) {
+    /// The broker's answer to that; `is_fresh`: it was asked after the durable's pulls were taken back, if they were.
+    pub(super) fn looked(&mut self, index: usize, answer: &[u8], is_fresh: bool, now: Instant) {
         if !leader::speaks(self.runner.bus.client(), answer) {
             return;
         }
@@ -101,6 +99,9 @@ impl Subscription {
             here.held += 1;
             // What a live holder gave back it will not acknowledge any more.
             here.again |= held.again && sequence > given_back;
+        }
+        if is_fresh {
+            self.parts(index, &look);
         }
         let whose = self.whose(index, &look, now);
         if self.pulls[index].barrier.looked(&look, here, whose == recall::Whose::Ours, now) {
@@ -142,7 +143,7 @@ impl Subscription {
     }
 
     /// Lets the broker deliver again, now, what is out and not here.
-    fn give_back_unseen(&mut self, index: usize, places: RangeInclusive<u64>, handed_out: u64) {
+    pub(super) fn give_back_unseen(&mut self, index: usize, places: RangeInclusive<u64>, handed_out: u64) {
         let durable = self.pulls[index].durable.clone();
         tracing::debug!(%durable, ?places, "asks back what was lost on its way here");
         for sequence in places {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::{Arrivals, END, Subscription, target};
+use super::{END, Subscription, target};
 use crate::deliver::client::Client;
 
 impl Subscription {
@@ -25,16 +25,17 @@ impl Subscription {
     /// Whether something is under way that is worth waiting for.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         let burials = self.lanes.out() > 0 && self.runner.bus.link().connected;
-        self.entry.in_flight.load(Relaxed) > 0 || burials && self.stopping.is_some_and(|end| now < end)
+        let parting = self.pulls.iter().any(|pull| pull.parts_by.is_some());
+        self.entry.in_flight.load(Relaxed) > 0
+            || parting
+            || burials && self.stopping.is_some_and(|end| now < end)
     }
 
     /// Gives back what still came.
-    pub(super) async fn release(mut self, mut arrivals: Arrivals) {
+    pub(super) async fn release(mut self) {
         let end = Instant::now() + END;
-        for inbox in arrivals.iter_mut() {
-            let _ = tokio::time::timeout_at(end, inbox.drain()).await;
-        }
-        while let Ok(Some(message)) = tokio::time::timeout_at(end, arrivals.next()).await {
+        let _ = tokio::time::timeout_at(end, self.inboxes.drain()).await;
+        while let Ok(Some(message)) = tokio::time::timeout_at(end, self.inboxes.next()).await {
             self.arrived(message);
         }
         let now = Instant::now();

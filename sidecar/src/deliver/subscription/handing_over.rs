@@ -1,8 +1,8 @@
 //! Letting go of durables: to another replica, for a while, or for good.
 //!
-//! The pin is given up first. The next holder's barrier waits for what is still
-//! held here: that is finished, or given back once the other has waited long
-//! enough, and then the others are told that nothing is left.
+//! The pulls are taken back first. The broker then says how much is out: what is not held here was lost on its way, and is
+//! given back at once. Then the pin is given up. The next holder's barrier waits for what is still held here: that is
+//! finished, or given back once the other has waited long enough, and then the others are told that nothing is left.
 
 use std::time::Duration;
 
@@ -11,10 +11,12 @@ use murmur_mesh::durable::{PIN_GROUP, Shard};
 use murmur_mesh::subject;
 use tokio::time::Instant;
 
-use super::{Arrivals, Ended, LET_GO, Subscription};
+use super::{Ended, LET_GO, PARTING, Subscription};
 use crate::bus::delivered::GIVE_BACK;
+use crate::deliver::barrier::Look;
+use crate::deliver::fence::Moment;
 use crate::deliver::lanes::Position;
-use crate::deliver::recall::Recall;
+use crate::deliver::recall::{self, Recall};
 
 impl Subscription {
     /// Takes what is this replica's to receive, and lets go of the rest.
@@ -34,6 +36,10 @@ impl Subscription {
             if wanted {
                 pull.give_back_at = None;
                 pull.restart(now);
+                self.returning.push(index);
+                if self.pulls[index].parts_by.take().is_some() {
+                    self.unpin(index);
+                }
             } else {
                 tracing::debug!(durable = %pull.durable, held = pull.held, "lets go of a durable");
                 pull.next_sign = now;
@@ -44,24 +50,65 @@ impl Subscription {
         }
     }
 
-    /// Takes back the pulls that are open, and then gives the pins up: in the other
-    /// order the broker would give them to those pulls again. What was sent on
-    /// them already still arrives.
-    pub(super) async fn leave(&mut self, arrivals: &mut Arrivals) {
-        for old in arrivals.iter_mut() {
-            let _ = old.drain().await;
-        }
-        self.inbox = self.runner.bus.client().new_inbox();
-        match self.runner.bus.client().subscribe(format!("{}.*.*", self.inbox)).await {
-            Ok(fresh) => arrivals.push(fresh),
-            Err(error) => tracing::error!(%error, "cannot receive"),
-        }
-        let now = Instant::now();
-        for pull in &mut self.pulls {
-            pull.restart(now);
-        }
+    /// Takes back the pulls of what is let go of, before the pins are given up: in the other order the broker would give
+    /// them to those pulls again.
+    pub(super) async fn leave(&mut self) {
         for (index, had_pin) in std::mem::take(&mut self.leaving) {
-            if had_pin {
+            if let Err(error) = self.inboxes.take_back(index).await {
+                tracing::error!(%error, "cannot receive");
+            }
+            let now = Instant::now();
+            let pull = &mut self.pulls[index];
+            pull.restart(now);
+            if had_pin && pull.wanted {
+                // It is this replica's again by now, which pulls without a pin like any other.
+                self.unpin(index);
+            } else if had_pin {
+                pull.parts_by = Some(now + PARTING);
+                pull.look_at = Some(now);
+            }
+        }
+    }
+
+    /// What was another's for longer than the ack wait begins with a fresh inbox: nothing in the one before is young
+    /// enough to be ours, and the broker was not heard of it for no reason but that it was not asked.
+    pub(super) async fn come_back(&mut self) {
+        let moment = Moment::now();
+        for index in std::mem::take(&mut self.returning) {
+            let pull = &mut self.pulls[index];
+            if pull.held > 0 || pull.fence.holds(moment) {
+                continue;
+            }
+            pull.fence.heard(moment);
+            self.replace_inbox(index).await;
+        }
+    }
+
+    /// The broker's word, asked for after the pulls were taken back: nothing is on its way here any more.
+    pub(super) fn parts(&mut self, index: usize, look: &Look) {
+        let pull = &mut self.pulls[index];
+        if pull.parts_by.take().is_none() {
+            return;
+        }
+        if pull.vouches && look.pin().is_some() && look.pin() == pull.last_pin() {
+            let held = self.lanes.up_to(index, look.upto()).count();
+            let places = recall::places(look, look.upto());
+            if look.out > held && places.start() - 1 == look.floor() {
+                pull.last = pull.last.max(look.upto());
+                self.give_back_unseen(index, places, look.handed_out());
+            } else if look.out > held {
+                pull.vouches = false;
+            }
+        }
+        self.unpin(index);
+    }
+
+    /// Gives up the pins of which the broker had no word to say in time.
+    pub(super) fn part(&mut self, now: Instant) {
+        for index in 0..self.pulls.len() {
+            let pull = &mut self.pulls[index];
+            if pull.parts_by.take_if(|by| *by <= now).is_some() {
+                pull.vouches = false;
                 self.unpin(index);
             }
         }
@@ -76,7 +123,7 @@ impl Subscription {
     /// Without it another replica would wait for the pin's time to run out.
     pub(super) fn unpin(&self, index: usize) {
         let request = Bytes::from(format!(r#"{{"group":"{PIN_GROUP}"}}"#));
-        let reply = format!("{}.{index}.unpin", self.inbox);
+        let reply = self.inboxes.reply(index, "unpin");
         let client = self.runner.bus.client().clone();
         let subject = subject::unpin_request(&self.pulls[index].durable);
         self.work.push(Box::pin(async move {
@@ -100,7 +147,7 @@ impl Subscription {
                 *at = (*at).min(now + wait);
                 due |= *at <= now;
             }
-            if pull.vouches && pull.held == 0 && !pull.has_pin() {
+            if pull.vouches && pull.held == 0 && !pull.has_pin() && pull.parts_by.is_none() {
                 pull.vouches = false;
                 self.runner.board.release(pull.durable.as_str(), pull.last);
             }

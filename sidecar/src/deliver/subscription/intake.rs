@@ -41,7 +41,7 @@ impl Subscription {
         let window = self.window();
         for index in 0..self.pulls.len() {
             let Some(ask) = self.pulls[index].ask(now, window) else { continue };
-            let reply = format!("{}.{index}.{}", self.inbox, ask.number);
+            let reply = self.inboxes.reply(index, ask.number);
             let asking = self.runner.bus.client().publish_with_reply(ask.subject, reply, ask.payload);
             // Unconstrained: after much work in one go tokio would say "not yet" although there is room.
             let asking = tokio::task::unconstrained(asking);
@@ -121,7 +121,8 @@ impl Subscription {
             return false;
         }
         self.pulls[index].fence.heard(moment);
-        self.looked(index, &message.payload, Instant::now());
+        let is_fresh = self.inboxes.is_current(index, &message.subject);
+        self.looked(index, &message.payload, is_fresh, Instant::now());
         true
     }
 

@@ -1,11 +1,10 @@
 //! What a subscription does when the connection comes or goes, or another server leads: which of what it holds is still
 //! its own.
 
-use futures::stream::select_all;
 use murmur_mesh::subject;
 use tokio::time::Instant;
 
-use super::{Arrivals, Subscription};
+use super::Subscription;
 use crate::deliver::fence::Moment;
 
 impl Subscription {
@@ -18,10 +17,10 @@ impl Subscription {
         if link.connected && link.connects != self.connects {
             self.connects = link.connects;
             let now = Instant::now();
-            for pull in &mut self.pulls {
-                pull.restart(now);
+            for index in 0..self.pulls.len() {
+                self.pulls[index].restart(now);
+                self.shut_unsure(index, now);
             }
-            self.shut_unsure(now);
             self.next_marks = now;
         }
     }
@@ -56,31 +55,28 @@ impl Subscription {
 
     /// The broker was not heard for too long: what is held and what is in the
     /// inbox may be another's by now. Drops it and pulls anew, into a new inbox.
-    pub(super) async fn start_anew(&mut self, arrivals: &mut Arrivals) {
+    pub(super) async fn start_anew(&mut self) {
         let moment = Moment::now();
         let connected = self.runner.bus.link().connected;
         for index in 0..self.pulls.len() {
-            if !self.pulls[index].fence.holds(moment) {
-                self.drop_durable(index, "the bus was not heard for too long");
-                if connected {
-                    self.pulls[index].fence.heard(moment);
-                }
+            if self.pulls[index].fence.holds(moment) {
+                continue;
+            }
+            self.drop_durable(index, "the bus was not heard for too long");
+            // While it is away, its first word after it is back comes here again.
+            if connected {
+                self.pulls[index].fence.heard(moment);
+                self.replace_inbox(index).await;
+                self.shut_unsure(index, Instant::now());
             }
         }
-        // Its first word after it is back comes here again.
-        if !connected {
-            return;
+    }
+
+    pub(super) async fn replace_inbox(&mut self, index: usize) {
+        if let Err(error) = self.inboxes.replace(index).await {
+            tracing::error!(%error, "cannot receive");
         }
-        self.inbox = self.runner.bus.client().new_inbox();
-        match self.runner.bus.client().subscribe(format!("{}.*.*", self.inbox)).await {
-            Ok(fresh) => *arrivals = select_all([fresh]),
-            Err(error) => tracing::error!(%error, "cannot receive"),
-        }
-        let now = Instant::now();
-        for pull in &mut self.pulls {
-            pull.restart(now);
-        }
-        self.shut_unsure(now);
+        self.pulls[index].restart(Instant::now());
     }
 
     /// Lets go of what is held of a durable, but for what is out.
