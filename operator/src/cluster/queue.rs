@@ -1,14 +1,10 @@
 //! The queue of objects that a controller should look at.
 
-use std::convert::Infallible;
-
-use futures::Stream;
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
-/// Requests that wait for a controller; whoever adds more waits too. The
-/// controller itself keeps one request per object.
+/// Requests that wait for a controller; whoever adds more waits too.
 const LIMIT: usize = 1_024;
 
 /// Where requests are added.
@@ -35,14 +31,4 @@ impl<K: Resource<DynamicType = ()>> Queue<K> {
         // An error means that the controller has ended: nobody looks any more.
         let _ = self.0.send(object).await;
     }
-}
-
-/// The requests as the controller runtime takes them.
-pub(crate) fn stream<K: Resource<DynamicType = ()> + 'static>(
-    requests: Requests<K>,
-) -> impl Stream<Item = Result<ObjectRef<K>, Infallible>> {
-    futures::stream::unfold(requests, |mut requests| async move {
-        let request = requests.recv().await?;
-        Some((Ok(request), requests))
-    })
 }

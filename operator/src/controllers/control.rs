@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::{Requests, stream};
+use crate::cluster::{Requests, paced};
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::{Failure, Kind};
@@ -22,9 +22,6 @@ use crate::metrics::{Failure, Kind};
 const CONCURRENCY: u16 = 16;
 /// When an object is looked at again whose trouble is over soon.
 const SOON: Duration = Duration::from_secs(1);
-/// Requests for one object within this time of each other are one. Short, since each of them puts the reconcile off anew
-/// (kube-runtime 5, `scheduler.rs`): an object that changes more often than that is not looked at.
-const DEBOUNCE: Duration = Duration::from_millis(20);
 
 /// Runs one kind until `stop`; what is in progress ends first.
 pub(super) async fn control<K, F>(
@@ -66,8 +63,8 @@ pub(super) async fn control<K, F>(
         }
         Action::requeue(wait)
     };
-    let queue = stream(requests).take_until(stop.clone().cancelled_owned()).boxed();
-    let config = Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
+    let queue = paced(requests).take_until(stop.clone().cancelled_owned()).boxed();
+    let config = Config::default().concurrency(CONCURRENCY);
     applier(reconciler, failed, context.clone(), objects, queue, config)
         // Failures are handled above; an object that is gone needs nothing.
         .for_each(|_| std::future::ready(()))
