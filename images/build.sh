@@ -74,13 +74,12 @@ go_services() {
   done
 }
 
-# The bases of the services in Python and JavaScript.
+# The bases of the services in Python and JavaScript. What stands in for them is one, since most of either is Debian.
 bases() {
   python=python:3.13-slim node=node:22-slim
   ! tests/cluster/registry.sh || return 0
-  python=murmur-base/python:3 node=murmur-base/javascript:18
-  tests/cluster/base-image.sh $python python3-minimal libpython3-stdlib
-  tests/cluster/base-image.sh $node nodejs
+  python=murmur-base/samples:3 node=$python
+  tests/cluster/base-image.sh $python python3-minimal libpython3-stdlib nodejs
 }
 
 shop() {
@@ -117,14 +116,13 @@ nats() {
   image "$name" "$(context images/nats "$BIN/nats-server")"
 }
 
-# engine NAME VERSION PACKAGE...: under the name that the chart asks for, and by its exact version too, so that an upgrade can
+# engine NAME VERSION BASE: under the name that the chart asks for, and by its exact version too, so that an upgrade can
 # be tried.
 engine() {
-  local engine=$1 version=$2 base=murmur-base/$1:$2 wanted exact; shift 2
+  local engine=$1 version=$2 base=$3 wanted exact
   wanted=$(sed -nE "s/^  $engine: .*version: \"?([^\"}]+)\"?.*/\1/p" charts/murmur/values.yaml)
   [ "${wanted:-$version}" = "$version" ] ||
     fail "charts/murmur/values.yaml asks for $engine $wanted, tests/cluster/env.sh for $version: they must be the same"
-  SUITE=$ENGINES_SUITE tests/cluster/base-image.sh "$base" "$@"
   image "$engine:$version" "images/engines/$engine" --build-arg "BASE=$base" --build-arg "MAJOR=${version%%.*}"
   exact=$(docker run --rm --network none --entrypoint "${engine_program[$engine]}" "$engine:$version" --version 2>/dev/null |
     grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1)
@@ -135,9 +133,12 @@ engine() {
 engines() {
   ! tests/cluster/registry.sh || return 0
   declare -A engine_program=([postgres]=postgres [mariadb]=mariadbd [redis]=redis-server)
-  engine postgres "$POSTGRES_VERSION" "postgresql-$POSTGRES_VERSION"
-  engine mariadb "$MARIADB_VERSION" mariadb-server mariadb-client mariadb-backup
-  engine redis "$REDIS_VERSION" redis-server redis-tools
+  local base=murmur-base/engines:$ENGINES_SUITE
+  SUITE=$ENGINES_SUITE tests/cluster/base-image.sh "$base" "postgresql-$POSTGRES_VERSION" \
+    mariadb-server mariadb-client mariadb-backup redis-server redis-tools
+  engine postgres "$POSTGRES_VERSION" "$base"
+  engine mariadb "$MARIADB_VERSION" "$base"
+  engine redis "$REDIS_VERSION" "$base"
 }
 
 tests/cluster/dockerd.sh

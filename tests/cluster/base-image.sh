@@ -1,12 +1,10 @@
 #!/bin/bash
-# base-image.sh [IMAGE PACKAGE...]: a local Docker image of Debian (SUITE, default bookworm) with these packages, for images
+# base-image.sh IMAGE PACKAGE...: a local Docker image of Debian (SUITE, default bookworm) with these packages, for images
 # that need more than a static binary where no registry can be reached. Quick when it is there already.
-# Default: murmur-base/python:3 with python3-minimal and the standard library, sqlite3 included.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
-[ $# -gt 0 ] || set -- murmur-base/python:3 python3-minimal libpython3-stdlib
-[ $# -gt 1 ] || fail 'usage: base-image.sh [IMAGE PACKAGE...]'
+[ $# -gt 1 ] || fail 'usage: base-image.sh IMAGE PACKAGE...'
 image=$1; shift
 "$HERE/dockerd.sh"
 

@@ -11,19 +11,25 @@ images=$("$BIN/kubeadm" config images list --kubernetes-version "$K8S_VERSION")
 of_kubeadm() { grep -E "/$1:" <<<"$images"; }
 rm -rf "$WORK/images" "$WORK/image"; mkdir -p "$WORK/images"
 
-# image NAME DIRECTORY [--change ...]
+# image NAME DIRECTORY [CONFIG]: in the form of `docker save`, without docker, which would write each twice more; CONFIG as JSON
 image() {
-  local name=$1 dir=$2; shift 2
-  tar -C "$dir" --numeric-owner --owner=0 --group=0 -c . |
-    docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$@" - "$name"
-  docker save "$name" -o "$WORK/images/$(basename "${name%%:*}").tar"
-  docker rmi "$name"
+  local name=$1 layer made=$WORK/archive
+  rm -rf "$made"; mkdir "$made"
+  tar -C "$2" --numeric-owner --owner=0 --group=0 -cf "$made/layer.tar" .
+  layer=sha256:$(sha256sum <"$made/layer.tar" | cut -d' ' -f1)
+  jq -n --arg architecture "$(go env GOARCH)" --arg layer "$layer" --argjson config "${3:-"{}"}" '{
+    $architecture, os: "linux", rootfs: { type: "layers", diff_ids: [$layer] },
+    config: ({ Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] } + $config)
+  }' >"$made/config.json"
+  jq -n --arg name "$name" '[{ Config: "config.json", RepoTags: [$name], Layers: ["layer.tar"] }]' >"$made/manifest.json"
+  tar -C "$made" -cf "$WORK/images/$(basename "${name%%:*}").tar" manifest.json config.json layer.tar
+  rm -rf "$made"
 }
 empty() { rm -rf "$WORK/image"; mkdir -p "$WORK/image"/{usr/local/bin,etc,tmp,run}; chmod 1777 "$WORK/image/tmp"; }
 # one_program NAME PROGRAM: an image of nothing but a static program
 one_program() {
   empty; cp "$BIN/$2" "$WORK/image/usr/local/bin/"
-  image "$1" "$WORK/image" --change "ENTRYPOINT [\"/usr/local/bin/$2\"]"
+  image "$1" "$WORK/image" "{\"Entrypoint\": [\"/usr/local/bin/$2\"]}"
 }
 # from_root FILE...: programs of the root file system with the shared libraries they need
 from_root() {
@@ -52,11 +58,11 @@ int main(void) { signal(SIGINT, quit); signal(SIGTERM, quit); signal(SIGCHLD, re
 C
 gcc -Os -static -s -o "$WORK/image/pause" "$WORK/image.c"
 image "$(sed -n 's/^ *sandbox_image = "\(.*\)"/\1/p' "$root/etc/containerd/config.toml")" "$WORK/image" \
-  --change 'ENTRYPOINT ["/pause"]' --change 'USER 65535:65535'
+  '{"Entrypoint": ["/pause"], "User": "65535:65535"}'
 
 # the provisioner's helper runs two shell scripts
 empty; mkdir "$WORK/image/bin"; from_root /bin/dash /bin/mkdir /bin/rm; ln -s dash "$WORK/image/bin/sh"
-image "$(constant storageHelperImage)" "$WORK/image" --change 'CMD ["/bin/sh"]'
+image "$(constant storageHelperImage)" "$WORK/image" '{"Cmd": ["/bin/sh"]}'
 
 # kube-proxy. The match modules are libraries of their own and need libm: without it kube-proxy runs and does nothing.
 empty; cp "$BIN/kube-proxy" "$WORK/image/usr/local/bin/"
@@ -70,4 +76,4 @@ image "$(of_kubeadm kube-proxy)" "$WORK/image"
 # the stand-in for kindnetd
 empty; (cd "$HERE/podnet" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$WORK/image/usr/local/bin/podnet" .)
 from_root /usr/sbin/nft /sbin/ip
-image "$(constant kindnetdImage)" "$WORK/image" --change 'ENTRYPOINT ["/usr/local/bin/podnet"]'
+image "$(constant kindnetdImage)" "$WORK/image" '{"Entrypoint": ["/usr/local/bin/podnet"]}'

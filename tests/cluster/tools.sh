@@ -21,15 +21,14 @@ source_of() {
   esac
 }
 
-# A main package whose go.mod has replace lines cannot be installed by version: it is built from a module of our own.
-# from_module NAME MODULE@VERSION PACKAGE [main.go]
-from_module() {
-  local dir=$WORK/go/$1
+# Its main package is ours. It does not compile with the client-go of K8S_VERSION.
+coredns() {
+  local dir=$WORK/go/coredns
   mkdir -p "$dir"; cd "$dir"
-  [ -z "${4:-}" ] || cp "$4" main.go
-  [ -f go.mod ] || go mod init "build/$1"
-  go get "$2"
-  go build -mod=mod -ldflags '-s -w' -o "$BIN/$1" "$3"
+  cp "$HERE/coredns/main.go" main.go
+  [ -f go.mod ] || go mod init build/coredns
+  go get "$1"
+  go build -mod=mod -ldflags '-s -w' -o "$BIN/coredns" .
 }
 
 build() {
@@ -37,9 +36,8 @@ build() {
   renice -n 5 $BASHPID >/dev/null    # tests that run meanwhile go first, builds of cargo (nice: 10) do not
   export GOBIN=$BIN
   case $name in
-    etcd) from_module etcd "$src" "${src%@*}" ;;
-    coredns) from_module coredns "$src" . "$HERE/coredns/main.go" ;;
-    kube*) "$HERE/kubernetes.sh" "$name" ;;
+    kube* | etcd | local-path-provisioner) "$HERE/kubernetes.sh" "$name" ;;
+    coredns) coredns "$src" ;;
     helm) go install -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" "$src" ;;
     cargo-deny) cargo install --quiet --locked --root "$CACHE" --version "$CARGO_DENY_VERSION" cargo-deny ;;
     *) go install -ldflags '-s -w' "$src" ;;

@@ -1,13 +1,14 @@
 //! Replicas that die, stop and come back: the order that was promised stays.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use murmur_mesh::durable::ACK_WAIT;
 use murmur_mesh::stream::DEAD_LETTERS;
 use serde_json::{Value, json};
 
-use crate::support::{Process, Received, Service, Setup, World, eventually, subscription};
+use crate::support::{Process, Received, Service, Setup, Wire, World, eventually, subscription};
 
 const EVENTS: usize = 600;
 
@@ -135,24 +136,33 @@ fn longest_silence(received: &[Received]) -> (Duration, String) {
 /// What was lost on the way would come again after the ack wait, counted from when others still arrived.
 const NO_STALL: Duration = Duration::from_secs(7);
 
+const DURABLES: [&str; 4] = ["all-0", "all-1", "all-2", "all-3"];
+
+/// Stores events of many keys, one after another.
+async fn flow(world: &World, ids: RangeInclusive<usize>, every: Duration) {
+    let mut waiting = Vec::new();
+    for id in ids {
+        waiting.push(world.store(&id.to_string(), &format!("k{}", id % 97)).await);
+        tokio::time::sleep(every).await;
+    }
+    for one in waiting {
+        one.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn shards_that_come_back_after_longer_than_the_ack_wait_are_received_at_once() {
+    let every = Duration::from_millis(20);
     let service = Service::ok().await;
     let world = world(json!({"policy": "key", "shards": 4}), &service).await;
-    let publish = async |ids: std::ops::RangeInclusive<usize>| {
-        for id in ids {
-            world.store(&id.to_string(), &format!("k{}", id % 97)).await.await.unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     let a = Process::replica(&world, "a");
     a.until_connected().await;
-    publish(1..=50).await;
+    flow(&world, 1..=50, every).await;
     let b = Process::replica(&world, "b");
     let by_b = || service.received().iter().filter(|one| one.path == "/b").count();
     let mut last = 50;
     while by_b() < 30 {
-        publish(last + 1..=last + 50).await;
+        flow(&world, last + 1..=last + 50, every).await;
         last += 50;
         assert!(last < 2000, "b receives its share");
     }
@@ -160,8 +170,8 @@ async fn shards_that_come_back_after_longer_than_the_ack_wait_are_received_at_on
     tokio::time::sleep(ACK_WAIT + Duration::from_secs(1)).await;
     let before = service.count();
     b.terminate();
-    publish(last + 1..=last + 100).await;
-    for durable in ["all-0", "all-1", "all-2", "all-3"] {
+    flow(&world, last + 1..=last + 100, every).await;
+    for durable in DURABLES {
         world.until_done(durable).await;
     }
     let received = service.received();
@@ -171,19 +181,36 @@ async fn shards_that_come_back_after_longer_than_the_ack_wait_are_received_at_on
 }
 
 #[tokio::test]
+async fn what_is_on_a_slow_way_to_a_replica_that_lets_go_is_given_back_at_once() {
+    let every = Duration::from_millis(10);
+    let service = Service::ok().await;
+    let mut world = world(json!({"policy": "key", "shards": 4}), &service).await;
+    // Something is always on the way.
+    let wire = Wire::to(world.broker.port(), Duration::from_millis(30)).await;
+    world.wire = Some(wire.port);
+    let a = Process::replica(&world, "a");
+    a.until_connected().await;
+    flow(&world, 1..=200, every).await;
+    let b = Process::replica(&world, "b");
+    flow(&world, 201..=600, every).await;
+    assert!(service.received().iter().any(|one| one.path == "/b"), "b has its share");
+    b.terminate();
+    flow(&world, 601..=800, every).await;
+    for durable in DURABLES {
+        world.until_done(durable).await;
+    }
+    let received = service.received();
+    assert_eq!(received.len(), 800, "each came once");
+    let (silence, before_what) = longest_silence(&received);
+    assert!(silence < NO_STALL, "{silence:?} {before_what}");
+}
+
+#[tokio::test]
 async fn shards_move_when_replicas_come_and_go_and_each_event_comes_once() {
     let service = Service::start(|_| (200, Duration::from_millis(5))).await;
     let world = world(json!({"policy": "key", "shards": 4}), &service).await;
-    let durables = ["all-0", "all-1", "all-2", "all-3"];
     let publish = async |round: usize| {
-        let mut waiting = Vec::new();
-        for id in (round * 200 + 1)..=(round * 200 + 200) {
-            waiting.push(world.store(&id.to_string(), &format!("k{}", id % 97)).await);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        for one in waiting {
-            one.await.unwrap();
-        }
+        flow(&world, round * 200 + 1..=round * 200 + 200, Duration::from_millis(5)).await;
     };
     let by = |pod: &str, from: usize| {
         service.received()[from..].iter().filter(|one| one.path == format!("/{pod}")).count()
@@ -205,7 +232,7 @@ async fn shards_move_when_replicas_come_and_go_and_each_event_comes_once() {
     );
     b.terminate();
     publish(3).await;
-    for durable in durables {
+    for durable in DURABLES {
         world.until_done(durable).await;
     }
     assert!(b.child.wait().unwrap().success());

@@ -1,5 +1,7 @@
+use async_nats::{HeaderMap, Message, StatusCode};
 use murmur_mesh::name::SubscriptionName;
 
+use super::answers::PIN_ID;
 use super::*;
 
 const WINDOW: Window = Window { events: 100, bytes: 1000 };
