@@ -80,6 +80,7 @@ impl Inboxes {
     /// Takes back all pulls; no more answers are expected.
     pub(super) async fn drain(&mut self) {
         for inbox in self.open.iter_mut() {
+            // An error means that the client is gone, and with it all pulls.
             let _ = inbox.messages.drain().await;
         }
     }

@@ -255,7 +255,7 @@ impl Subscription {
             self.leave().await;
             self.come_back().await;
             let now = Instant::now();
-            self.part(now);
+            self.part_overdue(now);
             self.let_go(now);
             self.pull(now);
             self.look(now);

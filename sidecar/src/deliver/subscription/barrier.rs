@@ -101,7 +101,7 @@ impl Subscription {
             here.again |= held.again && sequence > given_back;
         }
         if is_fresh {
-            self.parts(index, &look);
+            self.part(index, &look, here.held);
         }
         let whose = self.whose(index, &look, now);
         if self.pulls[index].barrier.looked(&look, here, whose == recall::Whose::Ours, now) {

@@ -84,14 +84,14 @@ impl Subscription {
         }
     }
 
-    /// The broker's word, asked for after the pulls were taken back: nothing is on its way here any more.
-    pub(super) fn parts(&mut self, index: usize, look: &Look) {
+    /// The broker's word, asked for after the pulls were taken back: nothing is on its way here any more. `held`: how much of
+    /// what is out is here.
+    pub(super) fn part(&mut self, index: usize, look: &Look, held: usize) {
         let pull = &mut self.pulls[index];
         if pull.parts_by.take().is_none() {
             return;
         }
         if pull.vouches && look.pin().is_some() && look.pin() == pull.last_pin() {
-            let held = self.lanes.up_to(index, look.upto()).count();
             let places = recall::places(look, look.upto());
             if look.out > held && places.start() - 1 == look.floor() {
                 pull.last = pull.last.max(look.upto());
@@ -104,7 +104,7 @@ impl Subscription {
     }
 
     /// Gives up the pins of which the broker had no word to say in time.
-    pub(super) fn part(&mut self, now: Instant) {
+    pub(super) fn part_overdue(&mut self, now: Instant) {
         for index in 0..self.pulls.len() {
             let pull = &mut self.pulls[index];
             if pull.parts_by.take_if(|by| *by <= now).is_some() {
