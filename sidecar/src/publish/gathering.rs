@@ -54,8 +54,8 @@ struct Filling {
 pub(super) enum Next<T> {
     /// Nobody yet.
     Nobody,
-    /// These, each alone; with the number in flight once the first has gone.
-    Alone(Vec<T>, usize),
+    /// These, each alone.
+    Alone(Vec<T>),
     /// These, together: in the batch that is being filled, or else in a new one.
     Together {
         /// They.
@@ -85,22 +85,22 @@ impl<T> Default for Gathering<T> {
 }
 
 impl<T> Gathering<T> {
-    /// Lets a newcomer go alone, if that is best: gives the number of singles then in flight.
-    pub(super) fn enter(&mut self, now: Instant) -> Option<usize> {
+    /// Lets a newcomer go alone, if that is best: else it is to wait.
+    pub(super) fn enter(&mut self, now: Instant) -> bool {
         if !self.gathers() && !self.is_paused(now) && self.pace.batch_pays(self.singles + 1, now) {
             self.gathers_since = Some(now);
         }
-        if self.gathers() {
-            return None;
+        let alone = !self.gathers();
+        if alone {
+            self.go_alone(1, now);
         }
-        Some(self.go_alone(1))
+        alone
     }
 
-    /// So many more are in flight: gives the number of singles once the first of them has gone.
-    fn go_alone(&mut self, count: usize) -> usize {
-        let first = self.singles + 1;
+    /// So many more are in flight.
+    fn go_alone(&mut self, count: usize, now: Instant) {
         self.singles += count;
-        first
+        self.pace.single_sent(self.singles, self.gathers(), now);
     }
 
     /// A newcomer of so many bytes waits.
@@ -108,12 +108,10 @@ impl<T> Gathering<T> {
         self.waiting.push_back((one, bytes));
     }
 
-    /// A single is no longer under way; `took`, when it was stored.
-    pub(super) fn single_ended(&mut self, in_flight: usize, took: Option<Duration>, now: Instant) {
+    /// A single is no longer under way.
+    pub(super) fn single_ended(&mut self, stored: bool, now: Instant) {
         self.singles = self.singles.saturating_sub(1);
-        if let Some(took) = took {
-            self.pace.single(took, in_flight, now);
-        }
+        self.pace.single_ended(self.singles, stored, now);
     }
 
     /// A batch of so many was stored.
@@ -135,13 +133,13 @@ impl<T> Gathering<T> {
     }
 
     /// A batch was not stored: its members go alone. `refused`: nor would another one be.
-    pub(super) fn batch_failed(&mut self, members: usize, refused: bool, now: Instant) -> usize {
+    pub(super) fn batch_failed(&mut self, members: usize, refused: bool, now: Instant) {
         self.batch_ended();
         if refused {
             self.paused_until = Some(now + self.pause.mul_f64(rand::random_range(0.5..1.0)));
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
-        self.go_alone(members)
+        self.go_alone(members, now);
     }
 
     fn batch_ended(&mut self) {
@@ -162,7 +160,7 @@ impl<T> Gathering<T> {
             return Next::Nobody;
         }
         if self.is_paused(now) {
-            return self.all_alone();
+            return self.all_alone(now);
         }
         let count = self.fitting(&Filling::default());
         let pays = self.pace.batch_pays(count, now);
@@ -178,10 +176,10 @@ impl<T> Gathering<T> {
             return if will_pay && !self.pace.singles_unknown(now) { self.begin(now) } else { Next::Nobody };
         }
         if !pays {
-            return self.all_alone();
+            return self.all_alone(now);
         }
         if self.pace.singles_unknown(now) {
-            return self.alone(SAMPLE);
+            return self.alone(SAMPLE, now);
         }
         self.begin(now)
     }
@@ -226,15 +224,15 @@ impl<T> Gathering<T> {
         self.paused_until.is_some_and(|until| now < until)
     }
 
-    fn all_alone(&mut self) -> Next<T> {
+    fn all_alone(&mut self, now: Instant) -> Next<T> {
         self.gathers_since = None;
-        self.alone(self.waiting.len())
+        self.alone(self.waiting.len(), now)
     }
 
-    fn alone(&mut self, most: usize) -> Next<T> {
+    fn alone(&mut self, most: usize, now: Instant) -> Next<T> {
         let members = self.take(most);
-        let first = self.go_alone(members.len());
-        Next::Alone(members, first)
+        self.go_alone(members.len(), now);
+        Next::Alone(members)
     }
 
     /// How many of those who wait fit into a batch, from the first on.

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -49,9 +48,7 @@ enum Turn {
 #[derive(Debug)]
 struct Single {
     group: Arc<GroupCommit>,
-    in_flight: usize,
-    sent: Instant,
-    took: Option<Duration>,
+    stored: bool,
     /// It may be stored already: it was in a batch of which that is not known.
     perhaps_stored: bool,
 }
@@ -94,7 +91,7 @@ impl GroupCommit {
         let publish =
             self.publisher.publish_before(deadline, perhaps_stored, subject, headers, event.payload());
         let stored = publish.await?;
-        single.took = Some(single.sent.elapsed());
+        single.stored = true;
         self.stored(stored.sequence);
         Ok(stored)
     }
@@ -112,8 +109,8 @@ impl GroupCommit {
     fn enter(self: &Arc<Self>, event: &Arc<Outgoing>) -> Result<Single, oneshot::Receiver<Turn>> {
         let now = Instant::now();
         let mut state = self.lock();
-        if let Some(in_flight) = state.gathering.enter(now) {
-            return Ok(self.single(in_flight, now, false));
+        if state.gathering.enter(now) {
+            return Ok(self.single(false));
         }
         let (turn, receiver) = oneshot::channel();
         state.gathering.wait(Waiting { event: event.clone(), turn }, event.weight());
@@ -122,8 +119,8 @@ impl GroupCommit {
         Err(receiver)
     }
 
-    fn single(self: &Arc<Self>, in_flight: usize, sent: Instant, perhaps_stored: bool) -> Single {
-        Single { group: self.clone(), in_flight, sent, took: None, perhaps_stored }
+    fn single(self: &Arc<Self>, perhaps_stored: bool) -> Single {
+        Single { group: self.clone(), stored: false, perhaps_stored }
     }
 
     /// Lets go whoever may, now that something has changed.
@@ -133,9 +130,9 @@ impl GroupCommit {
             let mut state = self.lock();
             match state.gathering.next(now) {
                 Next::Nobody => return,
-                Next::Alone(members, first) => {
+                Next::Alone(members) => {
                     drop(state);
-                    self.alone(members, first, false, now);
+                    self.alone(members, false);
                 }
                 Next::Together { members, complete } => {
                     let batch = state.filling.take().unwrap_or_else(|| {
@@ -154,10 +151,10 @@ impl GroupCommit {
         }
     }
 
-    fn alone(self: &Arc<Self>, members: Vec<Waiting>, first: usize, perhaps_stored: bool, now: Instant) {
-        for (in_flight, one) in (first..).zip(members) {
+    fn alone(self: &Arc<Self>, members: Vec<Waiting>, perhaps_stored: bool) {
+        for one in members {
             // Whoever does not wait any more gives its place back at once.
-            let _ = one.turn.send(Turn::Alone(self.single(in_flight, now, perhaps_stored)));
+            let _ = one.turn.send(Turn::Alone(self.single(perhaps_stored)));
         }
     }
 
@@ -244,8 +241,8 @@ impl GroupCommit {
         perhaps_stored: bool,
         now: Instant,
     ) {
-        let first = self.lock().gathering.batch_failed(members.len(), refused, now);
-        self.alone(members, first, perhaps_stored, now);
+        self.lock().gathering.batch_failed(members.len(), refused, now);
+        self.alone(members, perhaps_stored);
     }
 
     fn count(&self, outcome: Grouped) {
@@ -259,7 +256,7 @@ impl GroupCommit {
 
 impl Drop for Single {
     fn drop(&mut self) {
-        self.group.lock().gathering.single_ended(self.in_flight, self.took, Instant::now());
+        self.group.lock().gathering.single_ended(self.stored, Instant::now());
         self.group.go_on();
     }
 }

@@ -20,10 +20,21 @@ const TRIAL: f64 = 2.0;
 const FEWEST: usize = 16;
 /// With fewer in flight the time is that of a round trip, not what one more costs.
 const ENOUGH_IN_FLIGHT: usize = 8;
-/// So many singles make one measurement.
-const SAMPLE: usize = 8;
+/// So many singles make one measurement, which takes so long at least: while a broker that is quick stands still for some
+/// milliseconds (a flush, its garbage, another process on its core) they pile up too, but then they are gone at once.
+const SAMPLE: usize = 256;
+const SAMPLE_TIME: Duration = Duration::from_millis(20);
+/// After so long fewer will do: they are that slow.
+const LONGEST_SAMPLE_TIME: Duration = Duration::from_millis(250);
+/// So long fewer may be in flight in between: answers come many at once, and then as many come again.
+const LONGEST_DIP: Duration = Duration::from_millis(2);
+/// The fewest: then, and of those that had been made to wait.
+const SMALL_SAMPLE: usize = 8;
 /// How much a measurement counts beside those before.
 const WEIGHT: f64 = 0.25;
+/// Bounds of the wait for those that were just answered.
+const SHORTEST_LINGER: Duration = Duration::from_millis(1);
+const LONGEST_LINGER: Duration = Duration::from_millis(10);
 /// For so long measurements of singles count.
 const SINGLES_HOLD: Duration = Duration::from_secs(1);
 /// For so long measurements of batches count.
@@ -34,33 +45,65 @@ const BATCHES_HOLD: Duration = Duration::from_secs(15);
 pub(super) struct Pace {
     single: Average,
     batch: Average,
-    /// The measurement of singles that is being made: seconds, events in flight, singles.
-    sample: (f64, usize, usize),
+    rush: Option<Rush>,
+}
+
+/// A time in which enough singles were in flight, from its first moment on: what is stored in it took all of it.
+#[derive(Debug)]
+struct Rush {
+    began: Instant,
+    stored: usize,
+    /// Since then fewer are.
+    dips_since: Option<Instant>,
+    /// They are in flight because they had been made to wait, and not because they piled up.
+    let_go: bool,
+}
+
+impl Rush {
+    fn new(let_go: bool, now: Instant) -> Self {
+        Self { began: now, stored: 0, dips_since: None, let_go }
+    }
+
+    /// What a single cost in it, seconds: `None` while it cannot be told.
+    fn cost(&self, now: Instant) -> Option<f64> {
+        let took = now - self.began;
+        let all_back = self.let_go && self.dips_since.is_some();
+        let enough = self.stored >= SAMPLE && took >= SAMPLE_TIME
+            || self.stored >= SMALL_SAMPLE && (took >= LONGEST_SAMPLE_TIME || all_back);
+        enough.then(|| took.as_secs_f64() / self.stored as f64)
+    }
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            single: Average::kept_for(SINGLES_HOLD),
-            batch: Average::kept_for(BATCHES_HOLD),
-            sample: (0.0, 0, 0),
-        }
+        Self { single: Average::kept_for(SINGLES_HOLD), batch: Average::kept_for(BATCHES_HOLD), rush: None }
     }
 }
 
 impl Pace {
-    /// A single was stored; so many were in flight, itself among them, when it was sent.
-    pub(super) fn single(&mut self, took: Duration, in_flight: usize, now: Instant) {
+    /// A single was sent, and so many are in flight now. `let_go`: because they had been made to wait.
+    pub(super) fn single_sent(&mut self, in_flight: usize, let_go: bool, now: Instant) {
         if in_flight < ENOUGH_IN_FLIGHT {
             return;
         }
-        let (seconds, events, singles) = &mut self.sample;
-        *seconds += took.as_secs_f64();
-        *events += in_flight;
-        *singles += 1;
-        if *singles == SAMPLE {
-            self.single.note(*seconds / *events as f64, now);
-            self.sample = (0.0, 0, 0);
+        match &mut self.rush {
+            Some(rush) if rush.dips_since.is_none_or(|since| now - since <= LONGEST_DIP) => {
+                rush.dips_since = None;
+            }
+            rush => *rush = Some(Rush::new(let_go, now)),
+        }
+    }
+
+    /// A single is no longer under way, and so many still are.
+    pub(super) fn single_ended(&mut self, in_flight: usize, stored: bool, now: Instant) {
+        let Some(rush) = &mut self.rush else { return };
+        rush.stored += usize::from(stored);
+        if in_flight < ENOUGH_IN_FLIGHT {
+            rush.dips_since.get_or_insert(now);
+        }
+        if let Some(cost) = rush.cost(now) {
+            self.single.note(cost, now);
+            self.rush = (in_flight >= ENOUGH_IN_FLIGHT).then(|| Rush::new(false, now));
         }
     }
 
@@ -86,10 +129,11 @@ impl Pace {
         self.single.is_old(now)
     }
 
-    /// How long those that a batch has just answered may take to come again.
+    /// How long those that a batch has just answered may take to come again: as long as a batch takes, which is what it costs
+    /// all when some are left out, who then need one of their own.
     pub(super) fn linger(&self) -> Duration {
         let batch = self.batch.seconds.unwrap_or(USUAL_BATCH.as_secs_f64());
-        Duration::from_secs_f64(batch / 2.0).clamp(Duration::from_millis(1), Duration::from_millis(5))
+        Duration::from_secs_f64(batch).clamp(SHORTEST_LINGER, LONGEST_LINGER)
     }
 }
 
@@ -122,9 +166,7 @@ mod tests {
     use super::*;
 
     fn singles(pace: &mut Pace, cost: Duration, now: Instant) {
-        for _ in 0..SAMPLE {
-            pace.single(cost * 64, 64, now);
-        }
+        pace.single.note(cost.as_secs_f64(), now);
     }
 
     fn pace(single: Duration, batch: Option<Duration>, now: Instant) -> Pace {
@@ -184,14 +226,71 @@ mod tests {
         assert!(slow_batches.batch_pays(64, now + BATCHES_HOLD * 2), "tried again after a while");
     }
 
+    /// So many clients, each with its next event once the last one is stored, for so long: one is stored each `cost`.
+    fn run(pace: &mut Pace, clients: usize, cost: Duration, time: Duration, began: Instant) -> Instant {
+        let mut now = began;
+        (1..=clients).for_each(|in_flight| pace.single_sent(in_flight, false, now));
+        while now < began + time {
+            now += cost;
+            pace.single_ended(clients - 1, true, now);
+            pace.single_sent(clients, false, now);
+        }
+        now
+    }
+
     #[test]
     fn a_round_trip_alone_says_nothing_of_what_one_more_costs() {
-        let now = Instant::now();
+        let mut pace = Pace::default();
+        let now = run(&mut pace, 1, Duration::from_millis(100), Duration::from_secs(10), Instant::now());
+        assert!(!pace.batch_pays(256, now));
+        assert!(pace.singles_unknown(now));
+    }
+
+    #[test]
+    fn what_one_more_costs_is_the_time_between_two_while_many_are_in_flight() {
+        for cost in [Duration::from_micros(20), Duration::from_micros(200)] {
+            let mut pace = Pace::default();
+            run(&mut pace, 64, cost, Duration::from_millis(100), Instant::now());
+            let measured = pace.single.seconds.unwrap();
+            assert!((measured / cost.as_secs_f64() - 1.0).abs() < 0.05, "{measured}");
+        }
+    }
+
+    #[test]
+    fn answers_that_come_many_at_once_are_measured_too() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            (1..=64).for_each(|in_flight| pace.single_sent(in_flight, false, now));
+            now += Duration::from_millis(12);
+            (0..64).rev().for_each(|in_flight| pace.single_ended(in_flight, true, now));
+            now += Duration::from_millis(1);
+        }
+        assert!(pace.batch_pays(64, now));
+    }
+
+    #[test]
+    fn what_piles_up_while_the_broker_stands_still_is_no_measurement() {
+        let mut now = Instant::now();
         let mut pace = Pace::default();
         for _ in 0..100 {
-            pace.single(Duration::from_millis(100), 1, now);
+            (1..=40).for_each(|in_flight| pace.single_sent(in_flight, false, now));
+            now += Duration::from_millis(8);
+            (0..40).rev().for_each(|in_flight| pace.single_ended(in_flight, true, now));
+            now += Duration::from_millis(100);
         }
         assert!(!pace.batch_pays(256, now));
+    }
+
+    #[test]
+    fn those_that_fail_are_not_taken_for_stored_ones() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        (1..=64).for_each(|in_flight| pace.single_sent(in_flight, true, now));
+        for in_flight in (0..64).rev() {
+            now += Duration::from_millis(1);
+            pace.single_ended(in_flight, false, now);
+        }
         assert!(pace.singles_unknown(now));
     }
 }

@@ -6,17 +6,24 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 fn synced(now: Instant) -> Gathering<usize> {
     let mut gathering = Gathering::default();
     gathering.pace.batch(3 * MILLISECOND, now);
-    for _ in 0..SAMPLE {
-        gathering.pace.single(Duration::from_micros(200) * 64, 64, now);
-    }
+    singles_cost(&mut gathering, Duration::from_micros(200), now);
     gathering
+}
+
+/// Enough singles were measured: each costs so much.
+fn singles_cost(gathering: &mut Gathering<usize>, cost: Duration, now: Instant) {
+    let pace = &mut gathering.pace;
+    (1..=SAMPLE).for_each(|in_flight| pace.single_sent(in_flight, true, now));
+    for number in 1..=SAMPLE {
+        pace.single_ended(SAMPLE - number, true, now + cost * number as u32);
+    }
 }
 
 /// So many come at once: how many went alone.
 fn arrive(gathering: &mut Gathering<usize>, count: usize, now: Instant) -> usize {
     (0..count)
         .filter(|number| {
-            let alone = gathering.enter(now).is_some();
+            let alone = gathering.enter(now);
             if !alone {
                 gathering.wait(*number, 1000);
             }
@@ -46,9 +53,7 @@ fn few_go_alone_and_many_wait_for_those_ahead_and_then_go_together() {
     let alone = arrive(&mut gathering, 64, now);
     assert!((16..32).contains(&alone), "{alone}");
     assert_eq!(gathering.next(now), Next::Nobody);
-    for in_flight in 1..=alone {
-        gathering.single_ended(in_flight, None, now);
-    }
+    (0..alone).for_each(|_| gathering.single_ended(false, now));
     assert_eq!(together(gathering.next(now)), 64 - alone);
 }
 
@@ -72,6 +77,8 @@ fn those_who_were_just_answered_are_awaited_a_little_by_a_batch_that_has_begun()
     gathering.batch_stored(64, now);
     arrive(&mut gathering, 40, now);
     assert_eq!(joining(gathering.next(now)), 40);
+    let soon = now + gathering.pace.linger() - MILLISECOND / 2;
+    assert_eq!(gathering.next(soon), Next::Nobody, "those left out would need another batch");
     assert_eq!(together(gathering.next(now + 6 * MILLISECOND)), 0, "it goes with those that have come");
 }
 
@@ -97,9 +104,7 @@ fn the_wait_for_singles_is_none_of_the_first_batchs_cost() {
     let mut gathering = synced(now);
     gathering.pace = Pace::default();
     gathering.gathers_since = Some(now);
-    for _ in 0..SAMPLE {
-        gathering.pace.single(Duration::from_micros(200) * 64, 64, now);
-    }
+    singles_cost(&mut gathering, Duration::from_micros(200), now);
     arrive(&mut gathering, 64, now);
     let later = now + 60 * MILLISECOND;
     assert_eq!(together(gathering.next(later)), 64);
@@ -125,9 +130,7 @@ fn what_a_batch_costs_includes_the_wait_for_those_that_go_with_it() {
     // Alone an event costs 60 µs; a batch takes 3 ms once it has gone, but the next comes together
     // only 3 ms after its answer.
     let mut gathering = Gathering::default();
-    for _ in 0..SAMPLE {
-        gathering.pace.single(Duration::from_micros(60) * 64, 64, now);
-    }
+    singles_cost(&mut gathering, Duration::from_micros(60), now);
     gathering.gathers_since = Some(now);
     let mut end = now;
     for _ in 0..8 {
@@ -138,9 +141,7 @@ fn what_a_batch_costs_includes_the_wait_for_those_that_go_with_it() {
     }
     assert!(!gathering.pace.batch_pays(64, end));
     let mut quick = Gathering::<usize>::default();
-    for _ in 0..SAMPLE {
-        quick.pace.single(Duration::from_micros(60) * 64, 64, now);
-    }
+    singles_cost(&mut quick, Duration::from_micros(60), now);
     quick.pace.batch(3 * MILLISECOND, now);
     assert!(quick.pace.batch_pays(64, now), "had it been taken for as quick as it looks");
 }
@@ -151,8 +152,8 @@ fn the_last_of_a_rush_goes_alone() {
     let mut gathering = synced(now);
     gathering.gathers_since = Some(now);
     arrive(&mut gathering, 1, now);
-    assert_eq!(gathering.next(now), Next::Alone(vec![0], 1));
-    assert_eq!(gathering.enter(now), Some(2), "and who comes then does not wait");
+    assert_eq!(gathering.next(now), Next::Alone(vec![0]));
+    assert!(gathering.enter(now), "and who comes then does not wait");
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_batch_is_bounded_in_bytes_and_so_large_events_go_alone() {
     for number in 0..64 {
         gathering.wait(number, FULL_BYTES / 4);
     }
-    assert!(matches!(gathering.next(now), Next::Alone(members, 1) if members.len() == 64));
+    assert!(matches!(gathering.next(now), Next::Alone(members) if members.len() == 64));
 }
 
 #[test]
@@ -196,8 +197,8 @@ fn after_a_refusal_all_go_alone_for_a_while() {
     arrive(&mut gathering, 64, now);
     together(gathering.next(now));
     arrive(&mut gathering, 10, now);
-    assert_eq!(gathering.batch_failed(64, true, now), 1);
-    assert!(matches!(gathering.next(now), Next::Alone(members, 65) if members.len() == 10));
+    gathering.batch_failed(64, true, now);
+    assert!(matches!(gathering.next(now), Next::Alone(members) if members.len() == 10));
     assert_eq!(arrive(&mut gathering, 100, now), 100);
     assert!(arrive(&mut gathering, 100, now + LONGEST_PAUSE) < 100);
 }
@@ -209,10 +210,10 @@ fn singles_are_measured_now_and_then() {
     gathering.gathers_since = Some(now);
     arrive(&mut gathering, 100, now);
     let later = now + Duration::from_secs(2);
-    assert!(matches!(gathering.next(later), Next::Alone(members, 1) if members.len() == SAMPLE));
+    assert!(matches!(gathering.next(later), Next::Alone(members) if members.len() == SAMPLE));
     assert_eq!(gathering.next(later), Next::Nobody);
-    for in_flight in 1..=SAMPLE {
-        gathering.single_ended(in_flight, Some(Duration::from_micros(200) * in_flight as u32), later);
+    for number in 1..=SAMPLE as u32 {
+        gathering.single_ended(true, later + Duration::from_micros(200) * number);
     }
     assert_eq!(together(gathering.next(later)), 100 - SAMPLE);
 }
@@ -225,12 +226,11 @@ fn a_round_trip_does_not_make_singles_look_slow_that_are_quick() {
     arrive(&mut gathering, 64, now);
     let later = now + Duration::from_secs(2);
     gathering.pace.batch(Duration::from_micros(2800), later);
-    let Next::Alone(members, 1) = gathering.next(later) else { panic!("not measured") };
+    let Next::Alone(members) = gathering.next(later) else { panic!("not measured") };
     // Each costs 20 µs; the way there and back takes 0.5 ms.
-    for in_flight in 1..=members.len() {
-        let took = Duration::from_micros(500 + 20 * in_flight as u64);
-        gathering.single_ended(in_flight, Some(took), later);
+    for number in 1..=members.len() as u64 {
+        gathering.single_ended(true, later + Duration::from_micros(500 + 20 * number));
     }
     arrive(&mut gathering, members.len(), later);
-    assert!(matches!(gathering.next(later), Next::Alone(members, 1) if members.len() == 64));
+    assert!(matches!(gathering.next(later), Next::Alone(members) if members.len() == 64));
 }
