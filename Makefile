@@ -27,7 +27,7 @@ bench: ## measure: tables, and target/bench/*.json
 	@bench/run.sh
 
 .PHONY: images
-images: ## build our images, and load them into the cluster if there is one
+images: ## build our images, and load them into the cluster if there is one; PROFILE=release for production
 	@images/build.sh
 
 .PHONY: cluster

@@ -115,6 +115,7 @@ async fn one_scenario(
     add("throughput (bare: the leanest relay)", "events/s", through.rate(), Some(leanest.rate()), Bar::None);
     add("p50", "ms", through.p50(), Some(without.p50()), bars.p50);
     add("p99", "ms", through.p99(), Some(without.p99()), bars.p99);
+    add("p99 (bare: the leanest relay)", "ms", through.p99(), Some(leanest.p99()), Bar::None);
     add("p99.9", "ms", through.p999(), Some(without.p999()), Bar::None);
     add("CPU (bare: the floor)", "s/million", through.cpu(), Some(cpu_floor), bars.cpu);
     add(
