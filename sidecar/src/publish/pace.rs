@@ -64,6 +64,11 @@ impl Rush {
         Self { began: now, stored: 0, dips_since: None, let_go }
     }
 
+    /// Fewer have been in flight for long.
+    fn is_over(&self, now: Instant) -> bool {
+        self.dips_since.is_some_and(|since| now - since > LONGEST_DIP)
+    }
+
     /// What a single cost in it, seconds: `None` while it cannot be told.
     fn cost(&self, now: Instant) -> Option<f64> {
         let took = now - self.began;
@@ -87,16 +92,14 @@ impl Pace {
             return;
         }
         match &mut self.rush {
-            Some(rush) if rush.dips_since.is_none_or(|since| now - since <= LONGEST_DIP) => {
-                rush.dips_since = None;
-            }
+            Some(rush) if !rush.is_over(now) => rush.dips_since = None,
             rush => *rush = Some(Rush::new(let_go, now)),
         }
     }
 
     /// A single is no longer under way, and so many still are.
     pub(super) fn single_ended(&mut self, in_flight: usize, stored: bool, now: Instant) {
-        let Some(rush) = &mut self.rush else { return };
+        let Some(rush) = self.rush.as_mut().filter(|rush| !rush.is_over(now)) else { return };
         rush.stored += usize::from(stored);
         if in_flight < ENOUGH_IN_FLIGHT {
             rush.dips_since.get_or_insert(now);
@@ -278,6 +281,21 @@ mod tests {
             now += Duration::from_millis(8);
             (0..40).rev().for_each(|in_flight| pace.single_ended(in_flight, true, now));
             now += Duration::from_millis(100);
+        }
+        assert!(!pace.batch_pays(256, now));
+    }
+
+    #[test]
+    fn what_comes_one_by_one_after_a_standstill_is_no_measurement_either() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        (1..=40).for_each(|in_flight| pace.single_sent(in_flight, false, now));
+        now += Duration::from_millis(8);
+        (0..40).rev().for_each(|in_flight| pace.single_ended(in_flight, true, now));
+        for _ in 0..100 {
+            now += Duration::from_millis(100);
+            pace.single_sent(1, false, now);
+            pace.single_ended(0, true, now);
         }
         assert!(!pace.batch_pays(256, now));
     }
