@@ -341,13 +341,14 @@ async fn what_the_service_has_committed_at_its_end_is_published_before_the_sidec
     connection.execute("INSERT INTO murmur_outbox (type, data) VALUES ('T', '1')", []).unwrap();
     until_stored(&world, 1).await;
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-    for _ in 0..2000 {
+    // Three batches: a busy machine too does these within the few seconds that an end may take.
+    for _ in 0..600 {
         connection.execute("INSERT INTO murmur_outbox (type, data) VALUES ('T', '1')", []).unwrap();
     }
     connection.execute_batch("COMMIT").unwrap();
     process.terminate();
     process.child.wait().unwrap();
-    assert_eq!(world.stored(EVENTS).await, 2001);
+    assert_eq!(world.stored(EVENTS).await, 601);
     assert_eq!(database.number("SELECT count(*) FROM murmur_outbox"), 0);
 }
 
