@@ -1,13 +1,14 @@
 #!/bin/bash
 # static.sh PROFILE PROGRAM...: builds our programs in Rust, static, by one run of cargo (they share their dependencies), and
 # prints the folder they are in. A program has the name of its package. Beside cargo that needs the target's standard
-# library, and a C compiler for ring and SQLite.
+# library, and a C compiler for ring, SQLite and mimalloc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/cluster/env.sh
 . tests/cluster/env.sh
 
 profile=$1 target=$(uname -m)-unknown-linux-musl
+case $profile in image | release) ;; *) fail "PROFILE is image (for tests) or release (for production), not $profile" ;; esac
 programs=()
 for program in "${@:2}"; do programs+=(-p "$program" --bin "$program"); done
 

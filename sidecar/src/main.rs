@@ -7,7 +7,7 @@ use murmur_sidecar::cli::{Cli, Command, DrainArguments, RunArguments};
 use murmur_sidecar::{Listeners, Settings, drain, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
-// With musl's own allocator an event takes a quarter more CPU (docs/benchmarks.md).
+// With musl's own allocator an event takes a third more CPU (docs/benchmarks.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
