@@ -6,12 +6,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
 use async_nats::subject::ToSubject;
-use async_nats::{HeaderMap, jetstream};
+use async_nats::{Client, HeaderMap, jetstream};
 use bytes::Bytes;
 use clap::Args;
 use http::StatusCode;
+use murmur_mesh::wire::batch;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -117,5 +120,34 @@ pub async fn store(
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", id);
     client.publish_with_headers(subject, headers, body).await?.await?;
+    Ok(())
+}
+
+/// Publishes so many messages as one atomic batch, and waits until it is stored. No other batch has its `id`.
+///
+/// # Errors
+/// When it is not.
+pub async fn store_batch(
+    client: &Client,
+    subject: &'static str,
+    id: &str,
+    size: usize,
+    body: &Bytes,
+) -> Result<()> {
+    for number in 1..=size {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", format!("{id}-{number}"));
+        headers.insert(batch::ID, id);
+        headers.insert(batch::SEQUENCE, number.to_string());
+        if number < size {
+            client.publish_with_headers(subject, headers, body.clone()).await?;
+            continue;
+        }
+        headers.insert(batch::COMMIT, "1");
+        let answer = client.request_with_headers(subject, headers, body.clone()).await?;
+        if let Response::Err { error } = serde_json::from_slice::<Response<PublishAck>>(&answer.payload)? {
+            bail!("a batch was not stored: {error}");
+        }
+    }
     Ok(())
 }

@@ -113,6 +113,19 @@ pub(super) async fn store(port: u16, count: u64) -> Result<()> {
     counted(clients, count, one).await.map(drop)
 }
 
+/// Publishes with a bare client, so many events at once as an atomic batch, one batch after the other: events a second.
+pub(super) async fn bare_batches(url: String, size: usize, time: Duration) -> Result<f64> {
+    let ran = alone::run(move || async move {
+        let client = async_nats::connect(url).await?;
+        let one = move |(client, body): (async_nats::Client, Bytes), _| async move {
+            floor::store_batch(&client, BARE_SUBJECT, &client.new_inbox(), size, &body).await?;
+            Ok((client, body))
+        };
+        closed(vec![(client, body())], time, one).await
+    });
+    Ok(ran.await?.result?.rate * size as f64)
+}
+
 /// Publishes with a bare client, each event with its acknowledgement.
 pub(super) async fn bare(
     url: String,

@@ -4,7 +4,8 @@
 //! The floor of the CPU is what cannot be saved: an HTTP server that answers 204
 //! under the same load, and a bare client of the bus. Both in one are the leanest
 //! relay that there could be: how much of the bare client's throughput is in reach
-//! over HTTP, on the same cores.
+//! over HTTP, on the same cores. So are atomic batches, of as many events as there are
+//! clients, where messages are synced: how quick the broker is with them.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use murmur_test_support::process::{cpu_seconds, memory};
 
 use super::Arguments;
 use super::bed::{Bed, SYNCED, UNSYNCED};
-use super::loads::{BARE_SUBJECT, Bodies, Shape, bare, body, over_http};
+use super::loads::{BARE_SUBJECT, Bodies, Shape, bare, bare_batches, body, over_http};
 use super::side::Side;
 use crate::floor::Floor;
-use crate::table::{Bar, Table};
+use crate::table::{Bar, Table, median};
 
 /// The bars that issue 2 of 3 sets for a scenario.
 #[derive(Clone, Copy)]
@@ -72,7 +73,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
                 continue;
             }
             let bed = Bed::with(sync).await?;
-            one_scenario(arguments, table, &bed, &scenario, shape, bars(shape, sync.synced)).await?;
+            one_scenario(arguments, table, &bed, &scenario, shape, sync.synced).await?;
         }
     }
     Ok(())
@@ -84,13 +85,15 @@ async fn one_scenario(
     bed: &Bed,
     scenario: &str,
     shape: Shape,
-    bars: Bars,
+    synced: bool,
 ) -> Result<()> {
+    let bars = bars(shape, synced);
     let time = Duration::from_secs(arguments.seconds);
     let sidecar = bed.sidecar(&arguments.sidecar, vec![]).await?.sidecar;
     let bodies = Bodies::Same(body());
     let (echo, broker) = (Floor::answering().await?, bed.broker().pid()?);
     let relay = Floor::storing(&bed.broker().url(), BARE_SUBJECT).await?;
+    let mut batches = vec![];
     let [mut through, mut without, mut floor, mut leanest] = std::array::from_fn(|_| Side::default());
     for _ in 0..arguments.rounds {
         let before = (used(&sidecar)?, cpu_seconds(broker)?);
@@ -100,6 +103,10 @@ async fn one_scenario(
         let before = cpu_seconds(broker)?;
         let ran = bare(bed.broker().url(), shape, time, bodies.clone()).await?;
         without.add(&ran.result?, ran.cpu, cpu_seconds(broker)? - before);
+
+        if let (Shape::Clients(size @ 64..), true) = (shape, synced) {
+            batches.push(bare_batches(bed.broker().url(), size, time / 2).await?);
+        }
 
         for (server, side) in [(&echo, &mut floor), (&relay, &mut leanest)] {
             let before = (cpu_seconds(server.pid()?)?, cpu_seconds(broker)?);
@@ -113,6 +120,10 @@ async fn one_scenario(
     let cpu_floor = floor.cpu() + without.cpu();
     add("throughput", "events/s", through.rate(), Some(without.rate()), bars.throughput);
     add("throughput (bare: the leanest relay)", "events/s", through.rate(), Some(leanest.rate()), Bar::None);
+    if !batches.is_empty() {
+        let batches = Some(median(batches));
+        add("throughput (bare: batches, without HTTP)", "events/s", through.rate(), batches, Bar::None);
+    }
     add("p50", "ms", through.p50(), Some(without.p50()), bars.p50);
     add("p99", "ms", through.p99(), Some(without.p99()), bars.p99);
     add("p99 (bare: the leanest relay)", "ms", through.p99(), Some(leanest.p99()), Bar::None);
