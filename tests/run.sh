@@ -56,7 +56,7 @@ outages()   { slow_test --test outages --test own_nats --test uninstall -- --tes
 
 # name:budget in seconds, in the order of running: what fails fast comes first.
 alone=(format:10 lint:900 drift:300 tools:600 charts:60 services:300 rust:900)
-with_cluster=(cluster:1200 images:900 demo:300 network:120 storage:60)
+with_cluster=(cluster:1200 images:900 demo:300 network:180 storage:60)
 end_to_end=(e2e:900)
 then_alone=(robust:300 sdk:90 engines:60)
 then_with_cluster=(outages:600)
