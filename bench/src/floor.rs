@@ -1,25 +1,29 @@
 //! The floor, on one thread, as a process of its own: of anything that takes HTTP requests, a hyper server that reads the
-//! body and answers 204; and of anything that publishes them, one that has the bare client of the bus store it first.
+//! body and answers 204; and of anything that publishes them, one that has the bare client of the bus store it first, alone
+//! or together with others.
 
 use std::future::ready;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::response::Response;
-use async_nats::subject::ToSubject;
-use async_nats::{Client, HeaderMap, jetstream};
+use anyhow::{Context, Result};
+use async_nats::{Client, jetstream};
 use bytes::Bytes;
 use clap::Args;
 use http::StatusCode;
-use murmur_mesh::wire::batch;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use crate::bare::{Batch, store};
 use crate::receiver;
+
+/// How long a batch waits until it is full.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// What the process is told.
 #[derive(Args)]
@@ -30,7 +34,13 @@ pub struct Arguments {
     /// The subject that they are stored under.
     #[arg(long)]
     subject: Option<String>,
+    /// So many are stored at once, as an atomic batch.
+    #[arg(long, requires = "store")]
+    together: Option<usize>,
 }
+
+/// Someone who waits until its event is stored.
+type Waiting = (Bytes, oneshot::Sender<()>);
 
 /// The server's process; killed, by its id, when dropped.
 pub struct Floor {
@@ -48,12 +58,16 @@ impl Floor {
         Self::start(&[]).await
     }
 
-    /// One that stores what it is sent on the bus at `url`, and answers then.
+    /// One that stores what it is sent on the bus at `url`, so many at once if need be, and answers then.
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn storing(url: &str, subject: &str) -> Result<Self> {
-        Self::start(&["--store", url, "--subject", subject]).await
+    pub async fn storing(url: &str, subject: &str, together: Option<usize>) -> Result<Self> {
+        let arguments = ["--store", url, "--subject", subject];
+        match together {
+            Some(size) => Self::start(&[&arguments[..], &["--together", &size.to_string()]].concat()).await,
+            None => Self::start(&arguments).await,
+        }
     }
 
     /// Starts this program once more, as the server.
@@ -90,64 +104,55 @@ pub async fn serve(arguments: Arguments) -> Result<()> {
         println!("{port}");
         return receiver::serve(listener, |_| ready(StatusCode::NO_CONTENT)).await;
     };
-    let client = jetstream::new(async_nats::connect(url).await?);
+    let client = async_nats::connect(url).await?;
     println!("{port}");
-    let count = Arc::new(AtomicU64::new(0));
-    let answer = move |body: Bytes| {
-        let (client, subject) = (client.clone(), subject.clone());
-        let id = format!("relay-{port}-{}", count.fetch_add(1, Ordering::Relaxed));
-        async move {
-            match store(&client, subject, id, body).await {
-                Ok(()) => StatusCode::NO_CONTENT,
-                Err(_) => StatusCode::SERVICE_UNAVAILABLE,
-            }
+    match arguments.together {
+        Some(size) => {
+            let (queue, waiting) = mpsc::channel(size);
+            tokio::spawn(gather(client, subject, size, waiting));
+            let answer = move |body| answer_of(stored_together(queue.clone(), body));
+            receiver::serve(listener, answer).await
         }
-    };
-    receiver::serve(listener, answer).await
-}
-
-/// Publishes as a bare client does, and waits until it is stored.
-///
-/// # Errors
-/// When it is not.
-pub async fn store(
-    client: &jetstream::Context,
-    subject: impl ToSubject,
-    id: String,
-    body: Bytes,
-) -> Result<()> {
-    // As many headers as a careful program sets: an id that makes a repeat safe.
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", id);
-    client.publish_with_headers(subject, headers, body).await?.await?;
-    Ok(())
-}
-
-/// Publishes so many messages as one atomic batch, and waits until it is stored. No other batch has its `id`.
-///
-/// # Errors
-/// When it is not.
-pub async fn store_batch(
-    client: &Client,
-    subject: &'static str,
-    id: &str,
-    size: usize,
-    body: &Bytes,
-) -> Result<()> {
-    for number in 1..=size {
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", format!("{id}-{number}"));
-        headers.insert(batch::ID, id);
-        headers.insert(batch::SEQUENCE, number.to_string());
-        if number < size {
-            client.publish_with_headers(subject, headers, body.clone()).await?;
-            continue;
-        }
-        headers.insert(batch::COMMIT, "1");
-        let answer = client.request_with_headers(subject, headers, body.clone()).await?;
-        if let Response::Err { error } = serde_json::from_slice::<Response<PublishAck>>(&answer.payload)? {
-            bail!("a batch was not stored: {error}");
+        None => {
+            let (client, count) = (jetstream::new(client), Arc::new(AtomicU64::new(0)));
+            let answer = move |body| {
+                let id = format!("relay-{port}-{}", count.fetch_add(1, Ordering::Relaxed));
+                let (client, subject) = (client.clone(), subject.clone());
+                answer_of(async move { store(&client, subject, id, body).await })
+            };
+            receiver::serve(listener, answer).await
         }
     }
-    Ok(())
+}
+
+async fn answer_of(stored: impl Future<Output = Result<()>>) -> StatusCode {
+    stored.await.map_or(StatusCode::SERVICE_UNAVAILABLE, |()| StatusCode::NO_CONTENT)
+}
+
+async fn stored_together(queue: mpsc::Sender<Waiting>, body: Bytes) -> Result<()> {
+    let (turn, stored) = oneshot::channel();
+    queue.send((body, turn)).await?;
+    Ok(stored.await?)
+}
+
+/// Stores all who come, so many at once; each is sent once the next one is there.
+async fn gather(client: Client, subject: String, size: usize, mut waiting: mpsc::Receiver<Waiting>) {
+    while let Some((mut last, turn)) = waiting.recv().await {
+        let (until, mut turns) = (Instant::now() + LINGER, vec![turn]);
+        let mut batch = Batch::begin(&client, &subject);
+        let mut sent = Ok(());
+        while turns.len() < size
+            && sent.is_ok()
+            && let Ok(Some((body, turn))) = timeout_at(until, waiting.recv()).await
+        {
+            sent = batch.send(std::mem::replace(&mut last, body)).await;
+            turns.push(turn);
+        }
+        if sent.is_ok() && batch.commit(last).await.is_ok() {
+            for turn in turns {
+                // Whoever does not wait any more has given up its connection.
+                let _ = turn.send(());
+            }
+        }
+    }
 }

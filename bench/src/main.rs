@@ -3,6 +3,7 @@
 
 mod alone;
 mod arrivals;
+mod bare;
 mod floor;
 mod http;
 mod load;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::alone::{self, Ran};
 use crate::arrivals::Arrivals;
-use crate::floor;
+use crate::bare::{self, Batch};
 use crate::load::{Load, closed, counted, paced};
 use crate::poster::Poster;
 use anyhow::Result;
@@ -118,7 +118,11 @@ pub(super) async fn bare_batches(url: String, size: usize, time: Duration) -> Re
     let ran = alone::run(move || async move {
         let client = async_nats::connect(url).await?;
         let one = move |(client, body): (async_nats::Client, Bytes), _| async move {
-            floor::store_batch(&client, BARE_SUBJECT, &client.new_inbox(), size, &body).await?;
+            let mut batch = Batch::begin(&client, BARE_SUBJECT);
+            for _ in 1..size {
+                batch.send(body.clone()).await?;
+            }
+            batch.commit(body.clone()).await?;
             Ok((client, body))
         };
         closed(vec![(client, body())], time, one).await
@@ -140,7 +144,7 @@ pub(super) async fn bare(
             (0..shape.clients()).map(|number| (client.clone(), bodies.clone(), number, 0_u64)).collect();
         let one = move |(client, bodies, number, count): (jetstream::Context, Bodies, usize, u64), due| async move {
             let id = format!("{run}-{number}-{count}");
-            floor::store(&client, BARE_SUBJECT, id, bodies.of(due)).await?;
+            bare::store(&client, BARE_SUBJECT, id, bodies.of(due)).await?;
             Ok((client, bodies, number, count + 1))
         };
         shape.run(clients, time, one).await
