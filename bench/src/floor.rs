@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use crate::bare::{Batch, store};
@@ -24,6 +25,8 @@ use crate::receiver;
 
 /// How long a batch waits until it is full.
 const LINGER: Duration = Duration::from_millis(10);
+/// In so many parts the events of a batch are answered, as the sidecar does.
+const WAVES: usize = 8;
 
 /// What the process is told.
 #[derive(Args)]
@@ -149,10 +152,19 @@ async fn gather(client: Client, subject: String, size: usize, mut waiting: mpsc:
             turns.push(turn);
         }
         if sent.is_ok() && batch.commit(last).await.is_ok() {
-            for turn in turns {
-                // Whoever does not wait any more has given up its connection.
-                let _ = turn.send(());
-            }
+            tokio::spawn(answer_all(turns));
+        }
+    }
+}
+
+/// Some at a time: the first of them are here again while the last ones are being answered.
+async fn answer_all(turns: Vec<oneshot::Sender<()>>) {
+    let wave = turns.len().div_ceil(WAVES);
+    for (number, turn) in (1..).zip(turns) {
+        // Whoever does not wait any more has given up its connection.
+        let _ = turn.send(());
+        if number % wave == 0 {
+            yield_now().await;
         }
     }
 }
