@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::StartError;
 
-/// They, bound by whoever runs it: tests use their own ports.
+/// Where a sidecar listens; bound by whoever runs it, since tests use their own ports.
 #[derive(Debug)]
 pub struct Listeners {
     /// Where the service comes in; one for each address family.

@@ -2,9 +2,9 @@
 //! fixed rate, through the sidecar and without it, with both sync settings.
 //!
 //! The floor of the CPU is what cannot be saved: an HTTP server that answers 204
-//! under the same load, and a bare client of the bus. Both in one are the leanest
-//! relay that there could be: how much of the bare client's throughput is in reach
-//! over HTTP, on the same cores. Where messages are synced and many clients wait it stores
+//! under the same load, and a bare client of the bus. Both in one are a relay
+//! as lean as we could write it: so much of the bare client's throughput can be had
+//! over HTTP, on the same cores; it is no upper bound. Where messages are synced and many clients wait it stores
 //! the events of all of them as one atomic batch; so does a bare client, without HTTP.
 
 use std::time::Duration;
