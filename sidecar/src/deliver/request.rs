@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Message};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use bytes::Bytes;
 use murmur_mesh::event::http_binary::HEADER_PREFIX;
 use murmur_mesh::event::structured::BATCH_CONTENT_TYPE;
@@ -17,13 +17,17 @@ use crate::trace::{Context, PARENT};
 const ROOM: usize = 256;
 /// How long the body of an answer may take to end where the status decides alone.
 const BODY_TIME: Duration = Duration::from_secs(1);
+// Looking for a name that is no `HeaderName` yet makes one each time, which is an allocation.
+const ID: HeaderName = HeaderName::from_static("ce-id");
+const SOURCE: HeaderName = HeaderName::from_static("ce-source");
+const PARTITION_KEY: HeaderName = HeaderName::from_static("ce-partitionkey");
 /// What an event cannot be without, with what is known of its value.
-const REQUIRED: [(&str, Option<&str>); 5] = [
-    (FORMAT_HEADER, Some(FORMAT)),
-    ("ce-specversion", Some("1.0")),
-    ("ce-id", None),
-    ("ce-source", None),
-    ("ce-type", None),
+const REQUIRED: [(HeaderName, Option<&str>); 5] = [
+    (HeaderName::from_static(FORMAT_HEADER), Some(FORMAT)),
+    (HeaderName::from_static("ce-specversion"), Some("1.0")),
+    (ID, None),
+    (SOURCE, None),
+    (HeaderName::from_static("ce-type"), None),
 ];
 
 /// What a request needs beside the event.
@@ -54,7 +58,7 @@ pub(super) fn check(message: &Message) -> Result<(), String> {
         return Err("the message has no headers, so it is no CloudEvent".to_owned());
     };
     for (name, expected) in REQUIRED {
-        match (headers.get(name).map(HeaderValue::as_str), expected) {
+        match (headers.get(name.clone()).map(HeaderValue::as_str), expected) {
             (None | Some(""), _) => {
                 return Err(format!("the header {name} is missing, so it is no CloudEvent"));
             }
@@ -83,7 +87,7 @@ fn is_token(byte: u8) -> bool {
 /// What the order of an event hangs on, in its form on the bus.
 pub(super) fn key(message: &Message) -> Option<&str> {
     let headers = message.headers.as_ref()?;
-    headers.get("ce-partitionkey").or_else(|| headers.get("ce-id")).map(HeaderValue::as_str)
+    headers.get(PARTITION_KEY).or_else(|| headers.get(ID)).map(HeaderValue::as_str)
 }
 
 /// The event's headers as they are delivered.
@@ -114,7 +118,7 @@ pub(super) fn trace(message: &Message) -> impl Iterator<Item = (&'static str, &s
 pub(super) fn begin(message: &Message) -> Option<http::HeaderValue> {
     let headers = message.headers.as_ref()?;
     let text = |name| headers.get(name).map(HeaderValue::as_str);
-    Some(Context::of_event(text("ce-source")?, text("ce-id")?).header())
+    Some(Context::of_event(text(SOURCE)?, text(ID)?).header())
 }
 
 /// The request line of every delivery, and the headers that are the same in all.

@@ -40,6 +40,15 @@ pub(crate) struct SqliteStore {
     statements: Statements,
 }
 
+/// What can be undone when an event fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// All events of the transaction: as long as none fails that costs nothing.
+    AllEvents,
+    /// That event: each has a savepoint, for which SQLite copies every page that the event changes.
+    OneEvent,
+}
+
 /// Something failed outside of an event's own statements.
 #[allow(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn away(error: Error) -> Trouble {
@@ -127,27 +136,17 @@ impl SqliteStore {
     }
 
     fn within(&mut self, items: &[Item]) -> Result<Applied, Trouble> {
-        let began = Instant::now();
-        let (mut done, mut failure) = (0, None);
         // The fence comes first: whoever is not let through has changed nothing.
         let goes_on = items.first().is_none_or(|first| first.sequence > self.row.position);
         if !goes_on || !rows::is_at(&self.connection, &self.row).map_err(away)? {
             return Ok(Applied::Fenced);
         }
-        for item in items {
-            if done > 0 && began.elapsed() >= LONGEST {
-                break;
-            }
-            let tried = match &item.work {
-                Work::Apply(message) => self.event(&bind::event(message)),
-                Work::Pass => Ok(()),
-                Work::GiveUp(cause) => Err((Blame::Event, cause.clone())),
-            };
-            if let Err(failed) = tried {
-                failure = Some(failed);
-                break;
-            }
-            done += 1;
+        let began = Instant::now();
+        self.own("SAVEPOINT murmur_events").map_err(away)?;
+        let (mut done, mut failure) = self.each(items, began, Undo::AllEvents);
+        if failure.is_some() && !self.connection.is_autocommit() {
+            self.own("ROLLBACK TO murmur_events").map_err(away)?;
+            (done, failure) = self.each(items, began, Undo::OneEvent);
         }
         let mut next = self.row.clone();
         next.version += 1;
@@ -175,14 +174,39 @@ impl SqliteStore {
         })
     }
 
-    /// All statements for one event, or none.
-    fn event(&self, event: &murmur_projection::Event<'_>) -> Result<(), (Blame, String)> {
+    /// One event after the other, at least one, until the time is over or one fails: so many are done.
+    fn each(&self, items: &[Item], began: Instant, undo: Undo) -> (usize, Option<(Blame, String)>) {
+        let mut done = 0;
+        for item in items {
+            if done > 0 && began.elapsed() >= LONGEST {
+                break;
+            }
+            let tried = match &item.work {
+                Work::Apply(message) => self.event(&bind::event(message), undo),
+                Work::Pass => Ok(()),
+                Work::GiveUp(cause) => Err((Blame::Event, cause.clone())),
+            };
+            if let Err(failure) = tried {
+                return (done, Some(failure));
+            }
+            done += 1;
+        }
+        (done, None)
+    }
+
+    /// A statement of this program's own.
+    fn own(&self, sql: &str) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(sql)?.execute([])
+    }
+
+    /// All statements for one event, or, with [`Undo::OneEvent`], none.
+    fn event(&self, event: &murmur_projection::Event<'_>, undo: Undo) -> Result<(), (Blame, String)> {
         let Some(statements) = bind::event_type(event).and_then(|it| self.statements.on(&it)) else {
             return Ok(());
         };
-        let own = |sql| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
         let broken = |error: Error| (Blame::Database, format!("the database: {error}"));
-        own("SAVEPOINT murmur_event").map_err(broken)?;
+        let one = |sql| if undo == Undo::OneEvent { self.own(sql).map(drop).map_err(broken) } else { Ok(()) };
+        one("SAVEPOINT murmur_event")?;
         for statement in statements {
             let Err((blame, cause)) = statement.run(&self.connection, &self.guard, event) else { continue };
             // Some failures end the whole transaction: a full disk does, and a statement may ask for it.
@@ -194,12 +218,11 @@ impl SqliteStore {
                     }
                 });
             }
-            own("ROLLBACK TO murmur_event").map_err(broken)?;
-            own("RELEASE murmur_event").map_err(broken)?;
+            one("ROLLBACK TO murmur_event")?;
+            one("RELEASE murmur_event")?;
             return Err((blame, cause));
         }
-        own("RELEASE murmur_event").map_err(broken)?;
-        Ok(())
+        one("RELEASE murmur_event")
     }
 
     pub(super) fn swap(&mut self) -> Result<(), Trouble> {

@@ -1,11 +1,11 @@
 //! What the broker's answers to a pull mean.
 
-use async_nats::{HeaderMap, HeaderValue, Message, StatusCode};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use tokio::time::Instant;
 
 use super::{Open, PAUSE, Pull, SHORT_PAUSE};
 
-pub(super) const PIN_ID: &str = "Nats-Pin-Id";
+pub(super) const PIN_ID: HeaderName = HeaderName::from_static("Nats-Pin-Id");
 
 /// What an event that came means.
 #[derive(Debug, PartialEq, Eq)]
