@@ -15,6 +15,7 @@ mod in_flight;
 mod outgoing;
 mod pace;
 mod publisher;
+mod waves;
 
 pub(crate) use all_or_nothing::Whole;
 pub(crate) use answer::{Outcome, PublishError, Stored};

@@ -5,16 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Committed, Outcome, PublishError, Stored};
 use super::gathering::{Gathering, Next};
+use super::waves::in_waves;
 use super::{Outgoing, Publisher, Whole};
 use crate::metrics::{Grouped, Metrics};
-
-/// In so many parts the members of a batch are answered.
-const WAVES: usize = 8;
 
 /// Publishes events, alone or together.
 #[derive(Debug)]
@@ -187,7 +184,12 @@ impl GroupCommit {
             Ok(Some(places)) => {
                 self.count(Grouped::Stored);
                 self.lock().gathering.batch_stored(members.len(), now);
-                self.answer(members, places).await;
+                let stored = members.into_iter().zip(places).collect();
+                in_waves(stored, |(one, stored): (Waiting, Stored)| {
+                    self.stored(stored.sequence);
+                    let _ = one.turn.send(Turn::Stored(stored));
+                })
+                .await;
             }
             // Which of its events was stored before is not said, nor, when the answer is lost,
             // whether all are by now: alone, each gets its own true answer under its message id.
@@ -232,19 +234,6 @@ impl GroupCommit {
         match members.last() {
             Some(last) => batch.commit(&last.event).await.map(Some),
             None => Ok(None),
-        }
-    }
-
-    /// Answers the members in waves: while the last ones are being answered, the first ones are here again, and the broker
-    /// has begun with the next batch. All at once, nobody would be heard before all have their answers.
-    async fn answer(&self, members: Vec<Waiting>, places: impl Iterator<Item = Stored>) {
-        let wave = members.len().div_ceil(WAVES);
-        for (number, (one, stored)) in (1..).zip(members.into_iter().zip(places)) {
-            self.stored(stored.sequence);
-            let _ = one.turn.send(Turn::Stored(stored));
-            if number % wave == 0 {
-                yield_now().await;
-            }
         }
     }
 
