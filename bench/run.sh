@@ -25,14 +25,14 @@ apart() {
   fi
 }
 
+# What is measured is what is in the images, built as for production.
 if wants sidecar "$@"; then
-  # what is in the image, built as for production
   programs=$(images/static.sh release murmur-sidecar)
   apart target/release/murmur-bench sidecar --sidecar "$programs/murmur-sidecar"
 fi
 if wants operator "$@"; then
-  cargo build --quiet --release -p murmur-operator
-  target/release/murmur-bench operator --operator target/release/murmur-operator
+  programs=$(images/static.sh release murmur-operator)
+  target/release/murmur-bench operator --operator "$programs/murmur-operator"
 fi
 if wants steady "$@"; then
   tests/cluster/up.sh && images/build.sh murmur nats e2e && tests/install.sh

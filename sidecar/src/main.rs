@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+// In the place of what musl has.
+use murmur_memory as _;
 use murmur_sidecar::cli::{Cli, Command, DrainArguments, RunArguments};
 use murmur_sidecar::{Listeners, Settings, drain, logging};
 use tokio::signal::unix::{SignalKind, signal};
