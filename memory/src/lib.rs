@@ -17,9 +17,9 @@ use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
 
 /// In registers there is room for so many bytes.
 const AT_ONCE: usize = 128;
-/// From here on the processor's own way is as quick, and then quicker (ERMSB in Intel's Optimization Reference Manual;
-/// measured on an EPYC).
-const MANY: usize = 1024;
+/// From here on the processor's own way is as quick, and then quicker (measured on an EPYC). By eight bytes at a time, as
+/// musl has it: by one, it is slow where the processor lacks ERMSB.
+const MANY: usize = 2048;
 const BLOCK: usize = size_of::<__m128i>();
 
 /// Copies `n` bytes; returns `to`.
@@ -35,11 +35,13 @@ pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut 
         } else if n < MANY {
             forwards(to, from, n);
         } else {
+            let end = from.add(n - 8).cast::<u64>().read_unaligned();
             asm!(
-                "rep movsb",
-                inout("rcx") n => _, inout("rdi") to => _, inout("rsi") from => _,
+                "rep movsq",
+                inout("rcx") n / 8 => _, inout("rdi") to => _, inout("rsi") from => _,
                 options(nostack, preserves_flags)
             );
+            to.add(n - 8).cast::<u64>().write_unaligned(end);
         }
     }
     to
