@@ -25,7 +25,7 @@ apart() {
   fi
 }
 
-# What is measured is what is in the images, built as for production.
+# Built as for the images, with PROFILE=release.
 if wants sidecar "$@"; then
   programs=$(images/static.sh release murmur-sidecar)
   apart target/release/murmur-bench sidecar --sidecar "$programs/murmur-sidecar"

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-// In the place of what musl has.
+// Linked in, it takes the place of musl's memcpy (docs/benchmarks.md).
 use murmur_memory as _;
 use murmur_operator::settings::{Command, EXIT_MISCONFIGURED, Flags, Settings};
 use murmur_operator::{check, process};

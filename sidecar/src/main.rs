@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-// In the place of what musl has.
+// Linked in, it takes the place of musl's memcpy (docs/benchmarks.md).
 use murmur_memory as _;
 use murmur_sidecar::cli::{Cli, Command, DrainArguments, RunArguments};
 use murmur_sidecar::{Listeners, Settings, drain, logging};
